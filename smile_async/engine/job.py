@@ -1,0 +1,117 @@
+"""The values that travel through the engine: what to ask, what came back, what went wrong. All frozen.
+
+The engine knows jobs, never dialogues: a chat completion, an embedding and a topic label are the same to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask, before any provider's dialect.
+
+    `extra` is merged into the request body last (a grammar, a seed, a provider's own switch).
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def characters(self) -> int:
+        """Length of the prompt in characters, from which tokens are estimated."""
+        return sum(len(message.content) for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPace:
+    """What the server's headers said about its limits; None where it said nothing.
+
+    `*_reset` are seconds from now until the limit is full again.
+    """
+
+    requests_limit: int | None = None
+    requests_remaining: int | None = None
+    requests_reset: float | None = None
+    tokens_limit: int | None = None
+    tokens_remaining: int | None = None
+    tokens_reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that arrived whole. It was paid for, so it is kept, whatever the task thinks of it.
+
+    `finish_reason` as the server said it (`stop`, `length`, `content_filter`, ...); `usage` is None when the server
+    counted nothing; `model` is the model that the server named.
+    """
+
+    text: str
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    refusal: str | None = None
+    pace: ServerPace | None = None
+
+
+class FailureKind(StrEnum):
+    """Why an attempt brought no reply. The kind alone decides what happens next (`engine/retry.py`)."""
+
+    RATE_LIMITED = "rate_limited"  # 429: not billed, wait and ask again
+    OVERLOADED = "overloaded"  # 503, 529
+    SERVER_ERROR = "server_error"  # other 5xx
+    CONNECT = "connect"  # no connection: nothing was sent, nothing billed
+    DISCONNECTED = "disconnected"  # the connection died after the request left: perhaps billed
+    TIMEOUT = "timeout"  # no answer in time: perhaps billed
+    BROKEN_BODY = "broken_body"  # 200 whose body is no answer: billed, most likely
+    CONTENT_FILTER = "content_filter"  # the provider's filter refused this row: final for the row
+    BAD_REQUEST = "bad_request"  # 400, 413, 422: this request is wrong; final for the row
+    AUTH = "auth"  # 401, 403: final for the run
+    UNKNOWN_MODEL = "unknown_model"  # 404: final for the run
+    QUOTA_EXHAUSTED = "quota_exhausted"  # 402, or 429 with insufficient_quota: final for the run
+
+
+FATAL = frozenset({FailureKind.AUTH, FailureKind.UNKNOWN_MODEL, FailureKind.QUOTA_EXHAUSTED})
+"""Kinds that no other row can escape: the run stops at once and says why."""
+
+PERHAPS_BILLED = frozenset({FailureKind.DISCONNECTED, FailureKind.TIMEOUT, FailureKind.BROKEN_BODY})
+"""Kinds after which the server may have charged for an answer that never arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that brought no reply.
+
+    `detail` is for a person (status line, the server's message, never dialogue text and never a key);
+    `retry_after` is the server's own wait in seconds; `raw` is what arrived of a body that was paid for.
+    """
+
+    kind: FailureKind
+    detail: str = ""
+    status: int | None = None
+    retry_after: float | None = None
+    raw: bytes | None = None
+    pace: ServerPace | None = None
