@@ -37,8 +37,8 @@ class RecipeError(UsageError):
 class SourceError(UsageError):
     """A source file or one row of it cannot be used.
 
-    `file` is the path as given, `row` counts from 1 (None: the file as a whole), `field` is the column or JSON key
-    (None: the row as a whole).
+    `file` is the path as given, `row` counts from 1 (None: the file as a whole), `field` is the column or
+    JSON key (None: the row as a whole).
     """
 
     def __init__(

@@ -80,18 +80,18 @@ class Reply:
 class FailureKind(StrEnum):
     """Why an attempt brought no reply. The kind alone decides what happens next (`engine/retry.py`)."""
 
-    RATE_LIMITED = "rate_limited"  # 429: not billed, wait and ask again
+    RATE_LIMITED = "rate-limited"  # 429: not billed, wait and ask again
     OVERLOADED = "overloaded"  # 503, 529
-    SERVER_ERROR = "server_error"  # other 5xx
+    SERVER_ERROR = "server-error"  # other 5xx
     CONNECT = "connect"  # no connection: nothing was sent, nothing billed
     DISCONNECTED = "disconnected"  # the connection died after the request left: perhaps billed
     TIMEOUT = "timeout"  # no answer in time: perhaps billed
-    BROKEN_BODY = "broken_body"  # 200 whose body is no answer: billed, most likely
-    CONTENT_FILTER = "content_filter"  # the provider's filter refused this row: final for the row
-    BAD_REQUEST = "bad_request"  # 400, 413, 422: this request is wrong; final for the row
+    BROKEN_BODY = "broken-body"  # 200 whose body is no answer: billed, most likely
+    CONTENT_FILTER = "content-filter"  # the provider's filter refused this row: final for the row
+    BAD_REQUEST = "bad-request"  # 400, 413, 422: this request is wrong; final for the row
     AUTH = "auth"  # 401, 403: final for the run
-    UNKNOWN_MODEL = "unknown_model"  # 404: final for the run
-    QUOTA_EXHAUSTED = "quota_exhausted"  # 402, or 429 with insufficient_quota: final for the run
+    UNKNOWN_MODEL = "unknown-model"  # 404: final for the run
+    QUOTA_EXHAUSTED = "quota-exhausted"  # 402, or 429 with insufficient_quota: final for the run
 
 
 FATAL = frozenset({FailureKind.AUTH, FailureKind.UNKNOWN_MODEL, FailureKind.QUOTA_EXHAUSTED})

@@ -1,0 +1,201 @@
+"""Reading a ledger: what a run holds, row by row or in sums. Works while another process writes to it."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from smile_async.engine.job import PERHAPS_BILLED, FailureKind
+
+ACCEPTED = "accepted"
+SET_ASIDE = "set-aside"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A run in numbers. `accepted + set_aside + pending == total`: every row ends somewhere.
+
+    `exact`: the source was read to its end, so that `total` is all of it. `perhaps_billed`: attempts without a reply
+    that the server may have charged for.
+    """
+
+    total: int = 0
+    exact: bool = False
+    accepted: int = 0
+    set_aside: int = 0
+    pending: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    attempts: int = 0
+    replies: int = 0
+    perhaps_billed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    spend_usd: float = 0.0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """A row that was read and has not ended; `replies` and `failures` since the last `smile retry`."""
+
+    ordinal: int
+    row_id: str
+    item: bytes
+    replies: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """An accepted row, in the source's order."""
+
+    row_id: str
+    source_id: str
+    item: bytes
+    value: bytes
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAsideRow:
+    """A row that was set aside, with the text of its last reply (empty when none came)."""
+
+    row_id: str
+    source_id: str
+    item: bytes | None
+    reason: str
+    detail: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReply:
+    """A reply that was paid for, as it came."""
+
+    ordinal: int
+    attempt: int
+    item: bytes
+    text: str
+    finish_reason: str | None
+    refusal: str | None
+
+
+LOST = "unknown"  # verdict of an attempt whose answer a crash or a second Ctrl-C took
+PERHAPS_BILLED_KINDS = (*sorted(PERHAPS_BILLED), LOST)
+
+
+def read_counts(connection: sqlite3.Connection) -> Counts:
+    """Sums over the slim tables; `in_flight` is what the writer has noted as under way."""
+    marks = ",".join("?" * len(PERHAPS_BILLED_KINDS))
+    sums = (
+        "SELECT count(*), total(paid), total(prompt_tokens), total(completion_tokens), total(cost_usd),"  # noqa: S608
+        f" total(paid = 0 AND verdict IN ({marks})) FROM attempts"
+    )
+    connection.execute("BEGIN")  # one snapshot, so that the sums agree
+    try:
+        total = _one(connection, "SELECT count(*) FROM rows")
+        ends = connection.execute("SELECT state, reason, count(*) FROM outcomes GROUP BY state, reason").fetchall()
+        paid = connection.execute(sums, PERHAPS_BILLED_KINDS).fetchone()
+        in_flight = _one(connection, "SELECT count(*) FROM flights")
+        exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows'") == 1
+    finally:
+        connection.execute("COMMIT")
+    attempts, replies, prompt, completion, cost, perhaps = paid
+    accepted = sum(rows for state, _, rows in ends if state == ACCEPTED)
+    set_aside = sum(rows for state, _, rows in ends if state == SET_ASIDE)
+    return Counts(
+        total=total,
+        exact=exact,
+        accepted=accepted,
+        set_aside=set_aside,
+        pending=total - accepted - set_aside,
+        reasons={reason: rows for state, reason, rows in sorted(ends, key=lambda end: -end[2]) if state == SET_ASIDE},
+        attempts=attempts + in_flight,
+        replies=int(replies),
+        perhaps_billed=int(perhaps),
+        prompt_tokens=int(prompt),
+        completion_tokens=int(completion),
+        spend_usd=cost,
+        in_flight=in_flight,
+    )
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> Any:
+    """A value that was noted about the run; None when it was not."""
+    found = connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+    return None if found is None else orjson.loads(found[0])
+
+
+NOT_COUNTED = (LOST, str(FailureKind.RATE_LIMITED), str(FailureKind.CONNECT))
+"""Verdicts of attempts that a row's budget is not charged for."""
+
+
+def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator[PendingRow]:
+    """Rows that were read and have no outcome, in order.
+
+    The list is made once, in a temporary table, and read by pages: an open cursor would keep the ledger's log from
+    being folded back for as long as the rows take to be asked.
+    """
+    since = read_meta(connection, "budget_from") or 0
+    connection.execute("DROP TABLE IF EXISTS temp.waiting")
+    connection.execute(
+        """CREATE TEMP TABLE waiting AS
+           SELECT r.ordinal AS ordinal, total(a.paid) AS replies, count(a.attempt) - total(a.paid) AS failures
+           FROM rows r LEFT JOIN outcomes o ON o.ordinal = r.ordinal
+                       LEFT JOIN attempts a ON a.ordinal = r.ordinal AND a.attempt >= ? AND a.verdict NOT IN (?,?,?)
+           WHERE o.ordinal IS NULL AND r.item IS NOT NULL GROUP BY r.ordinal""",
+        (since, *NOT_COUNTED),
+    )
+    last = -1
+    while True:
+        rows = connection.execute(
+            """SELECT w.ordinal, r.row_id, r.item, w.replies, w.failures FROM temp.waiting w
+               JOIN rows r ON r.ordinal = w.ordinal WHERE w.ordinal > ? ORDER BY w.ordinal LIMIT ?""",
+            (last, page),
+        ).fetchall()
+        for ordinal, row_id, item, replies, failures in rows:
+            last = ordinal
+            yield PendingRow(ordinal, row_id, bytes(item), int(replies), int(failures))
+        if len(rows) < page:
+            return
+
+
+def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
+    """Accepted rows with their values, in the source's order."""
+    rows = connection.execute(
+        """SELECT r.row_id, r.source_id, r.item, s.value, o.note
+           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+    )
+    for row_id, source_id, item, value, note in rows:
+        yield ResultRow(row_id, source_id, bytes(item), bytes(value), tuple(note.split()))
+
+
+def set_aside_rows(connection: sqlite3.Connection) -> Iterator[SetAsideRow]:
+    """Rows that were set aside, in the source's order."""
+    rows = connection.execute(
+        """SELECT r.row_id, r.source_id, r.item, o.reason, coalesce(a.detail, o.note), coalesce(p.text, '')
+           FROM outcomes o JOIN rows r ON r.ordinal = o.ordinal
+                LEFT JOIN attempts a ON a.attempt = o.attempt
+                LEFT JOIN replies p ON p.attempt = o.attempt
+           WHERE o.state = 'set-aside' ORDER BY o.ordinal"""
+    )
+    for row_id, source_id, item, reason, detail, text in rows:
+        yield SetAsideRow(row_id, source_id, None if item is None else bytes(item), reason, detail, text)
+
+
+def kept_replies(connection: sqlite3.Connection) -> Iterator[KeptReply]:
+    """Every reply that arrived whole, by row and in the order of asking."""
+    rows = connection.execute(
+        """SELECT r.ordinal, p.attempt, r.item, p.text, p.finish_reason, p.refusal
+           FROM replies p JOIN rows r ON r.ordinal = p.ordinal WHERE p.text IS NOT NULL
+           ORDER BY r.ordinal, p.attempt"""
+    )
+    for ordinal, attempt, item, text, finish_reason, refusal in rows:
+        yield KeptReply(ordinal, attempt, bytes(item), text, finish_reason, refusal)
+
+
+def _one(connection: sqlite3.Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchone()[0])

@@ -1,0 +1,68 @@
+"""Tokens before they are known. Learns from replies: no tokenizer, any model, any language."""
+
+import math
+from dataclasses import dataclass
+
+from smile_async.engine.job import Request, Usage
+
+MEMORY = 500  # replies: older ones fade, so that a change of model or of source is followed
+FIRST_TOKENS_PER_CHARACTER = 1.0  # of a prompt: what a Chinese character costs at most tokenizers, or a bit more
+FIRST_COMPLETION = 1_000.0  # tokens of an answer, until one has been seen
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Tokens that a request will probably cost."""
+
+    prompt: float
+    completion: float
+
+    @property
+    def total(self) -> float:
+        return self.prompt + self.completion
+
+
+class TokenEstimate:
+    """Characters to prompt tokens, and the distribution of completion lengths, as fading means."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._ratio = FIRST_TOKENS_PER_CHARACTER
+        self._completion = FIRST_COMPLETION
+        self._variance = 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"<TokenEstimate [{self._ratio:.2f} tokens a character, "
+            f"{self._completion:.0f} ± {self.spread:.0f} a completion, {self._seen} seen]>"
+        )
+
+    def expect(self, request: Request) -> Expected:
+        """The mean: right for sums over many requests."""
+        completion = self._completion
+        if request.max_tokens is not None:
+            completion = min(completion, float(request.max_tokens))
+        return Expected(request.characters * self._ratio, completion)
+
+    def ceiling(self, request: Request) -> Expected:
+        """What a request costs at most, as far as can be told: `max_tokens` where set, else mean + 4 deviations."""
+        if request.max_tokens is not None:
+            completion = float(request.max_tokens)
+        else:
+            completion = self._completion + 4 * self.spread if self._seen else 2 * FIRST_COMPLETION
+        return Expected(request.characters * self._ratio * 1.1, completion)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a completion's tokens; a third of the first guess until two have been seen."""
+        return math.sqrt(self._variance) if self._seen > 1 else FIRST_COMPLETION / 3
+
+    def learn(self, request: Request, usage: Usage) -> None:
+        self._seen += 1
+        weight = max(1 / self._seen, 1 / MEMORY)
+        if request.characters:
+            self._ratio += weight * (usage.prompt_tokens / request.characters - self._ratio)
+        difference = usage.completion_tokens - self._completion
+        self._completion += weight * difference
+        # Welford's update with fading memory: the first reply sets the mean and leaves no variance.
+        self._variance = (1 - weight) * (self._variance + weight * difference * difference)

@@ -1,0 +1,123 @@
+"""What happened, as frozen values: the progress display, the log and tests read the same ones.
+
+A row's events are sent when its commit is done, so that what they say survives a crash.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from smile_async.engine.job import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`name` is the dotted fact that the log prints."""
+
+    name: ClassVar[str] = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """`accepted`, `set_aside`, `pending`: rows, as an earlier part of the run left them."""
+
+    name: ClassVar[str] = "run.started"
+    accepted: int
+    set_aside: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRead(Event):
+    """The source is exhausted: `rows` is the exact number of rows of the run."""
+
+    name: ClassVar[str] = "source.read"
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """An attempt brought no reply. `took` in seconds."""
+
+    name: ClassVar[str] = "attempt.failed"
+    row: str
+    attempt: int
+    kind: str
+    status: int | None
+    detail: str
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRejected(Event):
+    """A reply that was paid for broke a rule."""
+
+    name: ClassVar[str] = "reply.rejected"
+    row: str
+    attempt: int
+    code: str
+    detail: str
+    usage: Usage | None
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequeued(Event):
+    """The row will be asked again, `wait_s` seconds from now."""
+
+    name: ClassVar[str] = "job.requeued"
+    row: str
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowAccepted(Event):
+    name: ClassVar[str] = "row.accepted"
+    row: str
+    attempt: int
+    flags: tuple[str, ...]
+    usage: Usage | None
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowSetAside(Event):
+    name: ClassVar[str] = "row.set-aside"
+    row: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Event):
+    """Nobody starts for `seconds`."""
+
+    name: ClassVar[str] = "run.held"
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining(Event):
+    """No new request starts; `in_flight` are waited for."""
+
+    name: ClassVar[str] = "run.draining"
+    reason: str
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded(Event):
+    """`state` is done or stopped; `reason` is empty when done."""
+
+    name: ClassVar[str] = "run.ended"
+    state: str
+    reason: str
+    accepted: int
+    set_aside: int
+    pending: int
+
+
+Listener = Callable[[Event], None]
+"""Called on the event loop: it must be quick and must not raise."""

@@ -1,0 +1,176 @@
+"""Where jobs come from: first the rows that an earlier part of the run left pending, then the source.
+
+The source is read ahead by one batch in a worker thread. Each row is noted in the ledger before it can be asked, by
+its id; a row whose id is known already is not asked again.
+"""
+
+import asyncio
+import hashlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic
+
+import orjson
+
+from smile_async.engine import account
+from smile_async.engine.events import Event, RowSetAside, SourceRead
+from smile_async.engine.ledger import Ledger, Row
+from smile_async.engine.queue import Job
+from smile_async.engine.task import Item, Task
+
+BATCH = 256  # rows read ahead: memory follows this, never the length of the source
+BAD_ROW = "bad-row"
+DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row of the source that cannot be used and is set aside as `bad-row`; `detail` says where and why."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[Item]):
+    """What one batch of the source came to."""
+
+    jobs: list[Job[Item]]
+    records: list[tuple[str, Row]]
+    events: list[Event]
+    ended: bool
+
+
+def identity_digest(identity: Mapping[str, Any]) -> bytes:
+    """What shapes the requests of a run, as bytes to key row ids with."""
+    return hashlib.blake2b(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=32).digest()
+
+
+class Feed(Generic[Item]):
+    """The jobs of a run, one by one."""
+
+    def __init__(
+        self,
+        items: Iterable[Item | Unreadable],
+        task: Task[Item, Any],
+        ledger: Ledger,
+        reader: sqlite3.Connection,
+        identity: Mapping[str, Any],
+        *,
+        threaded: bool = True,
+    ) -> None:
+        self._items = enumerate(items)
+        self._task = task
+        self._ledger = ledger
+        self._reader = reader
+        self._key = identity_digest(identity)
+        self._call: Callable[..., Any] = asyncio.to_thread if threaded else _call_here
+        self._ready: deque[Job[Item]] = deque()
+        self._ahead: asyncio.Task[_Read[Item]] | None = None
+        self._pending: Iterator[account.PendingRow] | None = account.pending_rows(reader)
+        last = reader.execute("SELECT max(ordinal), max(position) FROM rows").fetchone()
+        self._next_ordinal = 0 if last[0] is None else last[0] + 1
+        self._seen_to = -1 if last[1] is None else last[1]
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Feed [{len(self._ready)} ready, {self._next_ordinal} rows read{', ended' if self._ended else ''}]>"
+
+    async def next(self) -> Job[Item] | None:
+        """The next job; None when there is none left. Raises what the source raises."""
+        while not self._ready:
+            if self._pending is not None:
+                self._refill_from_ledger()
+            elif self._ended:
+                return None
+            else:
+                await self._refill_from_source()
+        return self._ready.popleft()
+
+    async def close(self) -> None:
+        """Let the batch that is being read come to its end: a thread cannot be interrupted."""
+        if self._ahead is not None:
+            await asyncio.wait([self._ahead])
+            self._ahead.exception()  # looked at, so that it is not reported as forgotten
+            self._ahead = None
+
+    def _refill_from_ledger(self) -> None:
+        assert self._pending is not None
+        for row in islice(self._pending, BATCH):
+            self._ready.append(Job(row.ordinal, row.row_id, self._task.load_item(row.item), row.replies, row.failures))
+        if not self._ready:
+            self._pending = None
+
+    async def _refill_from_source(self) -> None:
+        ahead = self._ahead or self._read_ahead()
+        try:
+            read = await asyncio.shield(ahead)
+        except asyncio.CancelledError:
+            self._ahead = ahead  # `close` waits for it
+            raise
+        self._ahead = None
+        self._ended = read.ended
+        meta = None
+        if read.ended:
+            meta = ("source_rows", self._next_ordinal)
+            read.events.append(SourceRead(self._next_ordinal))
+        if read.records or read.events:
+            self._ledger.write(read.records, meta=meta, events=read.events)
+        self._ready.extend(read.jobs)
+        if not read.ended:
+            await self._ledger.flush()  # the next batch looks these ids up
+            self._ahead = self._read_ahead()
+
+    def _read_ahead(self) -> "asyncio.Task[_Read[Item]]":
+        return asyncio.ensure_future(self._call(self._read))
+
+    def _read(self) -> _Read[Item]:
+        """Read a batch, name its rows, leave out those that are known. Runs in the worker thread."""
+        rows: list[tuple[int, Item | Unreadable, bytes, str]] = []
+        for position, item in islice(self._items, BATCH):
+            data = item.detail.encode() if isinstance(item, Unreadable) else self._task.dump_item(item)
+            rows.append((position, item, data, hashlib.blake2b(data, digest_size=16, key=self._key).hexdigest()))
+        known = self._known(row_id for _, _, _, row_id in rows)
+        read: _Read[Item] = _Read([], [], [], ended=len(rows) < BATCH)
+        for position, item, data, row_id in rows:
+            if row_id not in known:
+                known.add(row_id)
+                self._admit(read, position, item, data, row_id)
+            elif position > self._seen_to:
+                self._set_aside(read, position, f"{row_id}-{position}", DUPLICATE, f"same as row {row_id}", data)
+        return read
+
+    def _admit(self, read: _Read[Item], position: int, item: Item | Unreadable, data: bytes, row_id: str) -> None:
+        if isinstance(item, Unreadable):
+            self._set_aside(read, position, row_id, BAD_ROW, item.detail, None)
+            return
+        ordinal = self._count()
+        read.records.append(("rows", (ordinal, row_id, self._task.source_id(item), position, data)))
+        read.jobs.append(Job(ordinal, row_id, item))
+
+    def _set_aside(
+        self, read: _Read[Item], position: int, row_id: str, reason: str, detail: str, data: bytes | None
+    ) -> None:
+        ordinal = self._count()
+        read.records.append(("rows", (ordinal, row_id, "", position, data)))
+        read.records.append(("outcomes", (ordinal, account.SET_ASIDE, reason, None, detail)))
+        read.events.append(RowSetAside(row_id, reason, detail))
+
+    def _count(self) -> int:
+        self._next_ordinal += 1
+        return self._next_ordinal - 1
+
+    def _known(self, row_ids: Iterable[str]) -> set[str]:
+        ids = list(row_ids)
+        marks = ",".join("?" * len(ids))
+        found = self._reader.execute(
+            f"SELECT group_concat(row_id) FROM rows WHERE row_id IN ({marks})",  # noqa: S608 (marks)
+            ids,
+        ).fetchone()[0]
+        return set(found.split(",")) if found else set()
+
+
+async def _call_here(function: Callable[[], Any]) -> Any:
+    return function()

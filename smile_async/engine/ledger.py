@@ -1,0 +1,337 @@
+"""The ledger: every row, every attempt and every paid reply, once, in SQLite.
+
+One writer thread commits in groups; a row is done when its commit is done, and only then do its events go out. The
+writer inserts many rows with one statement: SQLite lets go of the interpreter once a statement, and a thread that
+has to win it back from a busy event loop row by row would write a few hundred rows a second.
+"""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from filelock import FileLock, Timeout
+
+from smile_async.engine import schema
+from smile_async.engine.events import Event
+from smile_async.errors import RunInUseError, RunMismatchError, StoppedError
+
+GATHER = 0.02  # seconds: how long a commit waits for company
+UNSAVED_MAX = 4_096  # replies: when the disk is slower than the network, asking waits
+RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
+RESERVE_AT_LEAST = 2_000_000  # bytes
+LOCK = "lock"
+RESERVE = "reserve"
+CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
+
+Row = tuple[Any, ...]
+WIDTHS = {"rows": 5, "flights": 3, "attempts": 11, "replies": 7, "outcomes": 5, "results": 2}
+"""Columns of the tables that are appended to, in the order in which a batch writes them."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the next commit writes, by table; `landed` are flights to be taken off, `events` what to tell then."""
+
+    tables: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in WIDTHS})
+    landed: list[int] = field(default_factory=list)
+    meta: list[tuple[str, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.landed or self.meta or self.events or any(self.tables.values()))
+
+    def before(self, later: "Batch") -> None:
+        """Take what came after a batch that could not be written."""
+        for table, rows in later.tables.items():
+            self.tables[table].extend(rows)
+        self.landed += later.landed
+        self.meta += later.meta
+        self.events += later.events
+
+
+class Ledger:
+    """The one writer of a run folder. Open it with `Ledger.open`, inside the event loop that will use it.
+
+    `threaded=False` commits on the event loop instead, for deterministic tests on a virtual clock.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: FileLock, *, threaded: bool) -> None:
+        self.folder = folder
+        self.connection = connection
+        self.trouble: str = ""
+        self._stuck = False  # the last save failed: what it held waits for the next one
+        self._lock = lock
+        self._loop = asyncio.get_running_loop()
+        self._on_commit: Callable[[Sequence[Event]], None] = lambda _events: None
+        self._on_trouble: Callable[[str], None] = lambda _message: None
+        self._batch = Batch()
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._closing = False
+        self._asked = 0  # batches asked to be flushed, and written: `flush` waits for the one to reach the other
+        self._unsaved = 0
+        self._saved = asyncio.Event()
+        self._scheduled = False
+        self._thread = threading.Thread(target=self._work, name="smile-ledger", daemon=True) if threaded else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self.folder} [{self._unsaved} unsaved{', ' + self.trouble if self.trouble else ''}]>"
+
+    @classmethod
+    def open(cls, folder: Path, identity: Mapping[str, Any], *, in_flight: int = 64, threaded: bool = True) -> Self:
+        """Open or create the run in `folder`.
+
+        `identity` is all that shapes the requests: a run that was started with another one is refused with
+        `RunMismatchError`, a run that another process works on with `RunInUseError`. `in_flight` requests have room
+        kept free on the disk for their replies.
+        """
+        schema.make_private_folder(folder)
+        lock = FileLock(folder / LOCK, mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunInUseError(
+                f"{folder} is in use: another process is working on this run.",
+                hint=f"Wait for it, stop it with Ctrl-C, or look at it with `smile status {folder}`.",
+            ) from None
+        try:
+            connection = schema.open_writer(folder)
+            _check_identity(connection, folder, identity)
+            _note_lost_flights(connection)
+            _keep_reserve(folder, in_flight)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(folder, connection, lock, threaded=threaded)
+
+    def listen(self, on_commit: Callable[[Sequence[Event]], None], on_trouble: Callable[[str], None]) -> None:
+        """`on_commit` gets the events of each commit, `on_trouble` a message when the disk fails; both on the loop."""
+        self._on_commit = on_commit
+        self._on_trouble = on_trouble
+
+    def write(
+        self,
+        records: Iterable[tuple[str, Row]] = (),
+        *,
+        landed: int | None = None,
+        meta: tuple[str, Any] | None = None,
+        events: Iterable[Event] = (),
+    ) -> None:
+        """Add `records` (table, values) to the next commit. Returns at once."""
+        with self._guard:
+            batch = self._batch
+            for table, row in records:
+                batch.tables[table].append(row)
+            if landed is not None:
+                batch.landed.append(landed)
+                self._unsaved += 1
+            if meta is not None:
+                batch.meta.append((meta[0], orjson.dumps(meta[1]).decode()))
+            batch.events.extend(events)
+        if self._thread is not None:
+            self._wake.set()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._loop.call_later(GATHER, self._commit_here)
+
+    @property
+    def crowded(self) -> bool:
+        """So many replies are unsaved that asking for more should wait (`await flush()`)."""
+        return self._unsaved > UNSAVED_MAX
+
+    async def flush(self) -> None:
+        """Wait until all that was written is committed, or the disk refuses it (`trouble` says why)."""
+        while (self._batch or self._unsaved) and not self._stuck:
+            self._saved.clear()
+            if self._thread is None:
+                self._commit_here()
+                continue
+            self._hurry.set()
+            await self._saved.wait()
+
+    async def close(self) -> None:
+        """Commit what is left, close the database and give the run free.
+
+        Raises `StoppedError` when the disk still refuses replies that were paid for.
+        """
+        await self.flush()
+        self._closing = True
+        if self._thread is not None:
+            self._hurry.set()
+            self._wake.set()
+            await asyncio.to_thread(self._thread.join)
+        elif self._batch:
+            self._commit_here()
+        unsaved = self._unsaved
+        self.connection.close()
+        (self.folder / RESERVE).unlink(missing_ok=True)
+        self._lock.release()
+        if unsaved:
+            raise StoppedError(
+                f"{self.folder}: {unsaved} replies could not be saved: {self.trouble}",
+                reason="disk",
+                hint="Free some space, then `smile resume`; these rows will be asked again.",
+            )
+
+    # The writer's side -------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait()
+            self._hurry.wait(GATHER)
+            self._wake.clear()
+            self._hurry.clear()
+            closing = self._closing
+            batch = self._take()
+            if batch and self._save(batch):
+                self._tell(batch)
+            elif not batch:
+                self._loop_soon(self._saved.set)
+            if closing:
+                return
+
+    def _commit_here(self) -> None:
+        self._scheduled = False
+        batch = self._take()
+        if batch and self._save(batch):
+            self._committed(batch)
+
+    def _take(self) -> Batch:
+        with self._guard:
+            batch, self._batch = self._batch, Batch()
+        return batch
+
+    def _save(self, batch: Batch) -> bool:
+        """Write and commit. When the disk refuses, give up the reserve and try again; else keep the batch."""
+        for attempt in (1, 2):
+            try:
+                _write(self.connection, batch)
+            except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+                self.trouble = f"{error}"
+                self._loop_soon(self._on_trouble, self.trouble)
+                if attempt == 1:
+                    with contextlib.suppress(OSError):
+                        (self.folder / RESERVE).unlink(missing_ok=True)
+            else:
+                self._stuck = False
+                return True
+        self._stuck = True
+        with self._guard:
+            batch.before(self._batch)
+            self._batch = batch
+        self._loop_soon(self._saved.set)
+        return False
+
+    def _tell(self, batch: Batch) -> None:
+        self._loop_soon(self._committed, batch)
+
+    def _loop_soon(self, function: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is left to be told
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _committed(self, batch: Batch) -> None:
+        self._unsaved -= len(batch.landed)
+        self._saved.set()
+        if batch.events:
+            self._on_commit(batch.events)
+
+
+def _write(connection: sqlite3.Connection, batch: Batch) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for table, rows in batch.tables.items():
+        if rows:
+            _insert(connection, table, rows)
+    for chunk in _chunks(batch.landed):
+        connection.execute(f"DELETE FROM flights WHERE attempt IN ({_marks(len(chunk))})", chunk)  # noqa: S608 (marks)
+    for key, value in batch.meta:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
+    connection.execute("COMMIT")
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+    values = f"({_marks(WIDTHS[table])})"
+    for chunk in _chunks(rows):
+        marks = ",".join([values] * len(chunk))
+        statement = f"INSERT OR REPLACE INTO {table} VALUES {marks}"  # noqa: S608 (table is one of WIDTHS)
+        connection.execute(statement, list(chain.from_iterable(chunk)))
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
+def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    start = 0
+    for size in CHUNKS:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
+
+
+def _check_identity(connection: sqlite3.Connection, folder: Path, identity: Mapping[str, Any]) -> None:
+    wanted = orjson.loads(orjson.dumps(identity))
+    found = connection.execute("SELECT value FROM meta WHERE key='identity'").fetchone()
+    if found is None:
+        text = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS).decode()
+        connection.execute("INSERT INTO meta VALUES ('identity', ?)", (text,))
+        return
+    before = orjson.loads(found[0])
+    differences = [
+        f"{key}: was {_short(before.get(key))}, now {_short(wanted.get(key))}"
+        for key in sorted(before.keys() | wanted.keys())
+        if before.get(key) != wanted.get(key)
+    ]
+    if differences:
+        raise RunMismatchError(
+            f"{folder} was started with other settings:\n    " + "\n    ".join(differences),
+            hint="Go on with the old settings (`smile resume`), or start another run folder.",
+        )
+
+
+def _short(value: object, most: int = 80) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _note_lost_flights(connection: sqlite3.Connection) -> None:
+    """Attempts that a crash took: their fate is unknown, perhaps they were billed; their rows are pending."""
+    connection.executescript("""
+        BEGIN;
+        INSERT OR IGNORE INTO attempts
+            SELECT attempt, ordinal, sent_at, NULL, 0, 'unknown', NULL, NULL, NULL, 0.0, 'process ended' FROM flights;
+        DELETE FROM flights;
+        COMMIT;
+    """)
+
+
+def _keep_reserve(folder: Path, in_flight: int) -> None:
+    """Keep room on the disk for the replies in flight: it is given up when the disk is full."""
+    path = folder / RESERVE
+    size = RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StoppedError(
+            f"{folder}: the disk has less than {size / 1e6:.0f} MB free for the replies in flight ({error.strerror}).",
+            reason="disk",
+            hint="Free some space, choose another folder, or ask with a smaller --concurrency.",
+        ) from error

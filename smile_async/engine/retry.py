@@ -1,0 +1,87 @@
+"""What to do after an attempt failed or a reply was rejected: decisions, made by pure functions.
+
+The caller counts, draws the random number and keeps the time; nothing here waits or looks at a clock.
+"""
+
+from dataclasses import dataclass
+
+from smile_async.engine.job import FATAL, Failure, FailureKind
+from smile_async.settings import RetryPolicy
+
+CONTENT_FILTER = str(FailureKind.CONTENT_FILTER)
+
+ROW_FINAL = frozenset({FailureKind.CONTENT_FILTER, FailureKind.BAD_REQUEST})
+"""Kinds that asking the same again cannot mend: the row is set aside at once."""
+
+NOT_THE_ROW = frozenset({FailureKind.RATE_LIMITED, FailureKind.CONNECT})
+"""Kinds that say nothing about the row: its budget is untouched, the run's patience ends them."""
+
+FINAL_REJECTIONS = frozenset({CONTENT_FILTER})
+"""Rejection codes that asking again cannot mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Ask again after `wait` seconds. `everybody`: no request of the run may start before."""
+
+    wait: float
+    everybody: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The row ends here, with this reason code."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """No row can succeed: the run ends here, resumable, and says why."""
+
+    reason: str
+    message: str
+
+
+Decision = Again | SetAside | StopRun
+
+_WHAT_TO_DO = {
+    FailureKind.AUTH: "Check the key in the environment (OPENAI_API_KEY) and that it may use this model.",
+    FailureKind.UNKNOWN_MODEL: "Check --model and --base-url.",
+    FailureKind.QUOTA_EXHAUSTED: "The account has no credit left: top it up, then `smile resume`.",
+}
+
+
+def backoff(failures: int, policy: RetryPolicy, uniform: float) -> float:
+    """Seconds to wait after the `failures`-th failure in a row (from 1); `uniform` is random in [0, 1).
+
+    Doubles from `first_wait` to `max_wait`; drawn from the upper half, so that it never degenerates to no wait.
+    """
+    ceiling = min(policy.max_wait, policy.first_wait * 2.0 ** min(failures - 1, 30))
+    return ceiling * (0.5 + uniform / 2)
+
+
+def after_failure(failure: Failure, *, failures: int, probing: bool, policy: RetryPolicy, uniform: float) -> Decision:
+    """Decide about a row whose attempt brought no reply.
+
+    `failures`: attempts lost in a row, this one included: by this row, or by the run where the row is not to blame.
+    `probing`: the run has no sign that the server answers at all, so that no row is to blame.
+    The server's own wait wins over the computed one.
+    """
+    kind = failure.kind
+    if kind in FATAL:
+        return StopRun(str(kind), f"{failure.detail or kind}\n  {_WHAT_TO_DO[kind]}")
+    if kind in ROW_FINAL:
+        return SetAside(str(kind))
+    wait = failure.retry_after if failure.retry_after is not None else backoff(failures, policy, uniform)
+    if kind in NOT_THE_ROW or probing:
+        return Again(wait, everybody=probing or kind is FailureKind.RATE_LIMITED)
+    if failures >= policy.max_failures:
+        return SetAside(str(kind))
+    return Again(wait, everybody=kind is FailureKind.OVERLOADED and failure.retry_after is not None)
+
+
+def after_rejection(code: str, *, replies: int, policy: RetryPolicy) -> Again | SetAside:
+    """Decide about a row whose `replies`-th reply was rejected: at once again, or set aside."""
+    spent = policy.max_attempts is not None and replies >= policy.max_attempts
+    return SetAside(code) if spent or code in FINAL_REJECTIONS else Again(0.0)

@@ -1,0 +1,297 @@
+"""Pull, gate, dispatch, settle, drain: the loop that runs a task over a stream of items.
+
+One dispatcher pulls the next job (ready retries first, then the feed), waits at the gate and starts the attempt.
+Memory follows the number in flight. Until the first reply, and whenever nothing shows that the server answers, one
+request is in flight at a time: a wrong key costs one request.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+from smile_async.engine import events
+from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
+from smile_async.engine.feed import Feed
+from smile_async.engine.job import Failure, FailureKind, Reply, Request, Usage
+from smile_async.engine.ledger import Ledger, Row
+from smile_async.engine.limits import Admission, BudgetSpentError, Gate
+from smile_async.engine.queue import Job, JobQueue
+from smile_async.engine.retry import (
+    NOT_THE_ROW,
+    Again,
+    Decision,
+    SetAside,
+    StopRun,
+    after_failure,
+    after_rejection,
+)
+from smile_async.engine.silence import Silence
+from smile_async.engine.task import Accepted, Item, Provider, Task, Value
+from smile_async.settings import RetryPolicy
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[Item]):
+    """One request on its way. `number` counts the attempts of the run, over all its processes, from 1."""
+
+    number: int
+    job: Job[Item]
+    request: Request
+    admission: Admission
+
+
+@dataclass(slots=True)
+class _Settled:
+    """What an attempt came to: how it is recorded, what follows, and what to tell once that is committed."""
+
+    verdict: str
+    paid: bool = False
+    detail: str = ""
+    status: int | None = None
+    usage: Usage | None = None
+    cost_usd: float = 0.0
+    records: list[tuple[str, Row]] = field(default_factory=list)
+    events: list[events.Event] = field(default_factory=list)
+
+
+class Runner(Generic[Item, Value]):
+    """One run of one task. `listener` gets every event on the loop; `uniform` and `clock` are handed in for tests."""
+
+    def __init__(
+        self,
+        task: Task[Item, Value],
+        provider: Provider,
+        ledger: Ledger,
+        feed: Feed[Item],
+        gate: Gate,
+        policy: RetryPolicy,
+        *,
+        first_attempt: int = 1,
+        listener: events.Listener = lambda _event: None,
+        uniform: Callable[[], float] = random.random,
+        clock: Callable[[], float] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._task = task
+        self._provider = provider
+        self._ledger = ledger
+        self._feed = feed
+        self._gate = gate
+        self._policy = policy
+        self._attempts_before = first_attempt - 1
+        self._listener = listener
+        self._uniform = uniform
+        self._clock = clock or asyncio.get_running_loop().time
+        self._wall = wall
+        self._queue: JobQueue[Item] = JobQueue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._silence = Silence()
+        self._fault: BaseException | None = None
+        self.stopped: StopRun | None = None
+        gate.alone = True
+        ledger.listen(
+            self._tell, lambda message: self.stop(StopRun("disk", f"The ledger cannot be written: {message}"))
+        )
+
+    def __repr__(self) -> str:
+        return f"<Runner {self._task.name} [{self._gate}, {self._queue}]>"
+
+    async def run(self) -> None:
+        """Ask until every row has ended or something stops the run (`stopped` says what).
+
+        Raises what the source or the task raises, after what was in flight has been saved.
+        """
+        self._dispatcher = asyncio.ensure_future(self._dispatch())
+        try:
+            await asyncio.wait([self._dispatcher])
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except asyncio.CancelledError:
+            self.abort()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            raise
+        finally:
+            await asyncio.shield(self._wind_up())
+        if self._fault is not None:
+            raise self._fault
+        if not self._dispatcher.cancelled() and (error := self._dispatcher.exception()):
+            raise error
+
+    def stop(self, why: StopRun) -> None:
+        """Start nothing more and let what is in flight come home. The first reason given stays."""
+        if self.stopped is None:
+            self.stopped = why
+            self._tell([events.Draining(why.reason, self._gate.in_flight)])
+        if self._dispatcher is not None:
+            self._dispatcher.cancel()
+
+    def abort(self) -> None:
+        """Start nothing more and give up what is in flight: it is noted as perhaps billed and asked again on resume."""
+        self.stop(StopRun(INTERRUPTED, "Interrupted."))
+        for attempt in self._tasks:
+            attempt.cancel()
+
+    async def _wind_up(self) -> None:
+        await self._feed.close()
+        await self._ledger.flush()
+
+    # Pull, gate, dispatch ----------------------------------------------------------------------------------------
+
+    async def _dispatch(self) -> None:
+        while True:
+            await self._gate.room()
+            if self._ledger.crowded:
+                await self._ledger.flush()
+            job = await self._next_job()
+            if job is None:
+                return
+            try:
+                request = self._task.render(job.item)
+                admission = await self._gate.enter(request)
+            except BudgetSpentError:
+                self.stop(StopRun("budget", f"The budget is spent: ${self._gate.spent_usd:.4f}."))
+                return
+            self._start(job, request, admission)
+
+    async def _next_job(self) -> Job[Item] | None:
+        while True:
+            now = self._clock()
+            job = self._queue.pop(now) or await self._feed.next()
+            if job is not None:
+                return job
+            if not self._queue and self._gate.in_flight == 0:
+                return None
+            due = self._queue.next_due
+            await self._gate.change(float("inf") if due is None else max(due - now, 0.001))
+
+    def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
+        attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
+        self._ledger.write([("flights", (attempt.number, job.ordinal, self._wall()))])
+        task = asyncio.ensure_future(self._ask(attempt))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, attempt: Attempt[Item]) -> None:
+        try:
+            answer = await self._provider.ask(attempt.request)
+        except asyncio.CancelledError:
+            self._gate.settle(attempt.admission, attempt.request, None)
+            self._record(attempt, _Settled(LOST, detail=INTERRUPTED))
+            raise
+        except Exception as error:  # noqa: BLE001  (a provider's bug must not lose what others bring home)
+            self._gate.settle(attempt.admission, attempt.request, None)
+            self._record(attempt, _Settled(LOST, detail=type(error).__name__))
+            self._stop_for(error)
+        else:
+            settled = self._failed(attempt, answer) if isinstance(answer, Failure) else self._replied(attempt, answer)
+            self._record(attempt, settled)
+
+    # Settle ------------------------------------------------------------------------------------------------------
+
+    def _replied(self, attempt: Attempt[Item], reply: Reply) -> _Settled:
+        cost = self._gate.settle(attempt.admission, attempt.request, reply.usage)
+        self._silence.end()
+        self._gate.alone = False
+        job = attempt.job.evolve(replies=attempt.job.replies + 1)
+        kept = (
+            "replies",
+            (attempt.number, job.ordinal, reply.text, reply.finish_reason, reply.refusal, reply.model, None),
+        )
+        settled = _Settled(ACCEPTED, paid=True, usage=reply.usage, cost_usd=cost, records=[kept])
+        try:
+            verdict = self._task.accept(job.item, reply)
+            if isinstance(verdict, Accepted):
+                value = self._task.dump_value(verdict.value)
+                settled.records += [
+                    ("outcomes", (job.ordinal, ACCEPTED, "", attempt.number, " ".join(verdict.flags))),
+                    ("results", (job.ordinal, value)),
+                ]
+                told = events.RowAccepted(job.row_id, attempt.number, verdict.flags, reply.usage, cost)
+                settled.events.append(told)
+                return settled
+        except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
+            self._stop_for(error)
+            settled.verdict, settled.detail = "task-error", type(error).__name__
+            return settled
+        settled.verdict, settled.detail = verdict.code, verdict.detail
+        settled.events.append(
+            events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
+        )
+        self._follow(
+            settled, job, attempt.number, after_rejection(verdict.code, replies=job.replies, policy=self._policy)
+        )
+        return settled
+
+    def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
+        kind, silence, now = failure.kind, self._silence, self._clock()
+        self._gate.settle(attempt.admission, attempt.request, None, refused=kind is FailureKind.RATE_LIMITED)
+        fresh = attempt.admission.at >= silence.held_at
+        silence.note(failure, now, fresh=fresh)
+        self._gate.alone = silence.deep
+        job, lost = attempt.job, max(silence.failures, 1)
+        if kind not in NOT_THE_ROW and not silence.deep:
+            job = job.evolve(failures=job.failures + 1)
+            lost = job.failures
+        decision = after_failure(
+            failure, failures=lost, probing=silence.deep, policy=self._policy, uniform=self._uniform()
+        )
+        settled = _Settled(str(kind), detail=failure.detail, status=failure.status)
+        if failure.raw:
+            settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
+        settled.events.append(
+            events.AttemptFailed(
+                job.row_id, attempt.number, str(kind), failure.status, failure.detail, now - attempt.admission.at
+            )
+        )
+        decision = silence.overrule(decision, failure, now, self._policy)
+        if isinstance(decision, Again) and decision.everybody and (fresh or failure.retry_after is not None):
+            self._gate.hold(decision.wait)
+            silence.held_at = now
+            settled.events.append(events.Held(decision.wait, str(kind)))
+        self._follow(settled, job, attempt.number, decision)
+        return settled
+
+    def _follow(self, settled: _Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
+        """Carry out what was decided about the row."""
+        if isinstance(decision, StopRun):
+            self.stop(decision)
+        elif isinstance(decision, SetAside):
+            settled.records.append(("outcomes", (job.ordinal, SET_ASIDE, decision.reason, attempt, "")))
+            settled.events.append(events.RowSetAside(job.row_id, decision.reason, settled.detail))
+        else:
+            settled.events.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
+            alone = decision.wait > 0 and not decision.everybody  # else the gate holds everybody for so long
+            self._queue.push(job, at=self._clock() + decision.wait if alone else None)
+
+    def _record(self, attempt: Attempt[Item], settled: _Settled) -> None:
+        took = self._clock() - attempt.admission.at
+        usage = settled.usage
+        row = (
+            attempt.number,
+            attempt.job.ordinal,
+            self._wall() - took,
+            took,
+            int(settled.paid),
+            settled.verdict,
+            settled.status,
+            usage.prompt_tokens if usage else None,
+            usage.completion_tokens if usage else None,
+            settled.cost_usd,
+            settled.detail,
+        )
+        self._ledger.write([("attempts", row), *settled.records], landed=attempt.number, events=settled.events)
+
+    def _stop_for(self, error: Exception) -> None:
+        self._fault = self._fault or error
+        self.stop(StopRun("internal", f"{type(error).__name__} in the task or the provider"))
+
+    def _tell(self, happened: Sequence[events.Event]) -> None:
+        for event in happened:
+            self._listener(event)

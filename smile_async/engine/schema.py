@@ -1,0 +1,100 @@
+"""The ledger's tables, and how a run folder and its database are opened.
+
+Slim tables hold what is counted, wide ones what is read row by row, so that `smile status` never walks over text.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from smile_async.errors import RunNotFoundError, SmileError
+
+SCHEMA_VERSION = 1
+DATABASE = "ledger.sqlite3"
+
+TABLES = """
+CREATE TABLE meta     (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE rows     (ordinal INTEGER PRIMARY KEY, row_id TEXT NOT NULL UNIQUE, source_id TEXT NOT NULL,
+                       position INTEGER NOT NULL, item BLOB);
+CREATE TABLE flights  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL);
+CREATE TABLE attempts (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL, took REAL,
+                       paid INTEGER NOT NULL, verdict TEXT NOT NULL, status INTEGER,
+                       prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE replies  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, text TEXT, finish_reason TEXT,
+                       refusal TEXT, model TEXT, raw BLOB);
+CREATE TABLE outcomes (ordinal INTEGER PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, attempt INTEGER,
+                       note TEXT NOT NULL);
+CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
+"""
+# meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
+# rows      every row that was read; item NULL: it could not be read and was set aside
+# flights   attempts under way; after a crash: attempts whose fate is unknown
+# attempts  every attempt that ended; paid 1: a reply arrived, paid 0: none did; verdict: accepted, a rule's code or
+#           a kind of failure; `unknown`: a crash took the answer
+# replies   every reply that was paid for, the rejected ones too; raw: a paid body that was no answer
+# outcomes  where a row ended: accepted or set-aside with its reason; a row without one is pending; note: the flags of
+#           an accepted row, or what was wrong with a row that was never asked
+# results   the values of the accepted rows
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create the run folder, open to its owner only: the text inside is sensitive."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.name == "posix" and not any(folder.iterdir()):
+            folder.chmod(0o700)
+    except OSError as error:
+        raise RunNotFoundError(f"{folder}: the run folder cannot be made: {error.strerror}.") from error
+
+
+def open_writer(folder: Path) -> sqlite3.Connection:
+    """Open or create the database for the one writer. Commits reach the disk (`synchronous=FULL`)."""
+    path = folder / DATABASE
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # SQLite's side files take their mode from this one
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='meta'").fetchone():
+            connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
+        check_schema(connection, folder)
+    except sqlite3.DatabaseError as error:
+        raise broken(folder, error) from error
+    return connection
+
+
+def open_reader(folder: Path) -> sqlite3.Connection:
+    """Open an existing run for reading, while another process may be writing to it."""
+    path = folder / DATABASE
+    if not path.is_file():
+        raise RunNotFoundError(
+            f"{folder} is not a run: it holds no {DATABASE}.",
+            hint="Start one with `smile generate SOURCE RUN`.",
+        )
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        check_schema(connection, folder)
+    except sqlite3.DatabaseError as error:
+        raise broken(folder, error) from error
+    return connection
+
+
+def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
+    found = connection.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
+    if found is None or int(found[0]) != SCHEMA_VERSION:
+        raise RunNotFoundError(
+            f"{folder}: written by another version of this package (ledger schema {found and found[0]}, "
+            f"this one reads {SCHEMA_VERSION}).",
+            hint="Use the version that made it, or start a new run.",
+        )
+
+
+def broken(folder: Path, error: sqlite3.Error) -> SmileError:
+    """A ledger that cannot be read is never started over: that would pay for everything twice."""
+    return SmileError(
+        f"{folder / DATABASE}: the ledger cannot be used: {error}.",
+        hint="Nothing was changed. Restore it from a copy, or try `sqlite3 ledger.sqlite3 .recover`; "
+        "a new run would pay for its rows again.",
+    )

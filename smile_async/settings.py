@@ -1,0 +1,126 @@
+"""Settings: what a run is told, checked when it is read. Flags win over `smile.toml`, which wins over defaults.
+
+Keys are never settings: `Endpoint.api_key_env` names the environment variable that holds one.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from smile_async.errors import SettingsError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Endpoint(_Settings):
+    """Where to ask. `base_url` ends before `/chat/completions`, as in the OpenAI client."""
+
+    base_url: str = "https://api.openai.com/v1"
+    model: str = Field(default="", description="the model's name; required unless provider is local")
+    provider: Literal["openai", "local"] = "openai"
+    api_key_env: str = "OPENAI_API_KEY"
+    headers: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Sampling(_Settings):
+    """Sampling parameters of the request; None leaves the recipe's value. `extra` is merged into the body."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Timeouts(_Settings):
+    """Seconds. `read` is the longest silence between two bytes, `total` the whole request."""
+
+    connect: float = Field(default=10.0, gt=0)
+    read: float = Field(default=180.0, gt=0)
+    total: float = Field(default=600.0, gt=0)
+
+
+class Prices(_Settings):
+    """US dollars for a million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+    def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """US dollars for so many tokens."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1_000_000
+
+
+class Limits(_Settings):
+    """What may be used. None: no such limit."""
+
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    concurrency: int = Field(default=64, ge=1, le=100_000)
+    budget_usd: float | None = Field(default=None, gt=0)
+
+
+class RetryPolicy(_Settings):
+    """How often to ask again. Replies and transport have budgets of their own.
+
+    `max_attempts`: replies a row may cost before it is set aside (None: until one is valid, as the paper did for its
+    first 500; 1: one try each, as it did for the whole corpus). `max_failures`: attempts of a row that may bring no
+    reply. Refusals for rate (429) and a server that cannot be reached cost a row nothing: the whole run waits, at
+    most `patience` seconds without any reply (`first_patience` before the first one ever), then stops, resumable.
+    Waits grow from `first_wait` by doubling to `max_wait` seconds, drawn uniformly from the upper half.
+    """
+
+    max_attempts: int | None = Field(default=3, ge=1)
+    max_failures: int = Field(default=6, ge=1)
+    first_wait: float = Field(default=1.0, gt=0)
+    max_wait: float = Field(default=60.0, gt=0)
+    patience: float = Field(default=600.0, gt=0)
+    first_patience: float = Field(default=30.0, gt=0)
+
+
+class FileSettings(_Settings):
+    """What `smile.toml` may hold; each table is optional."""
+
+    endpoint: Endpoint = Endpoint()
+    sampling: Sampling = Sampling()
+    timeouts: Timeouts = Timeouts()
+    prices: Prices | None = None
+    limits: Limits = Limits()
+    retry: RetryPolicy = RetryPolicy()
+    recipe: str | None = None
+
+
+def read_settings(path: Path) -> FileSettings:
+    """Read a `smile.toml`. Raises `SettingsError` that names the file and the key."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    return checked(FileSettings, values, where=str(path))
+
+
+def checked(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
+    """Validate `values` as `model`; every problem becomes one line that names its key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        )
+        raise SettingsError(f"{where}: {problems}") from error
+
+
+def override(model: Model, **changes: Any) -> Model:
+    """A copy with those `changes` that are not None, validated again."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    if not given:
+        return model
+    return checked(type(model), model.model_dump() | given, where="flags")
