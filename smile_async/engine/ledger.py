@@ -24,7 +24,7 @@ from smile_async.engine.events import Event
 from smile_async.errors import RunInUseError, RunMismatchError, StoppedError
 
 GATHER = 0.02  # seconds: how long a commit waits for company
-UNSAVED_MAX = 4_096  # replies: when the disk is slower than the network, asking waits
+UNSAVED_MAX = 1_024  # replies: when the disk is slower than the network, asking waits
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK = "lock"

@@ -56,7 +56,7 @@ class _Settled:
     usage: Usage | None = None
     cost_usd: float = 0.0
     records: list[tuple[str, Row]] = field(default_factory=list)
-    events: list[events.Event] = field(default_factory=list)
+    told: list[events.Event] = field(default_factory=list)
 
 
 class Runner(Generic[Item, Value]):
@@ -214,14 +214,14 @@ class Runner(Generic[Item, Value]):
                     ("results", (job.ordinal, value)),
                 ]
                 told = events.RowAccepted(job.row_id, attempt.number, verdict.flags, reply.usage, cost)
-                settled.events.append(told)
+                settled.told.append(told)
                 return settled
         except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
             self._stop_for(error)
             settled.verdict, settled.detail = "task-error", type(error).__name__
             return settled
         settled.verdict, settled.detail = verdict.code, verdict.detail
-        settled.events.append(
+        settled.told.append(
             events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
         )
         self._follow(
@@ -245,7 +245,7 @@ class Runner(Generic[Item, Value]):
         settled = _Settled(str(kind), detail=failure.detail, status=failure.status)
         if failure.raw:
             settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
-        settled.events.append(
+        settled.told.append(
             events.AttemptFailed(
                 job.row_id, attempt.number, str(kind), failure.status, failure.detail, now - attempt.admission.at
             )
@@ -254,7 +254,7 @@ class Runner(Generic[Item, Value]):
         if isinstance(decision, Again) and decision.everybody and (fresh or failure.retry_after is not None):
             self._gate.hold(decision.wait)
             silence.held_at = now
-            settled.events.append(events.Held(decision.wait, str(kind)))
+            settled.told.append(events.Held(decision.wait, str(kind)))
         self._follow(settled, job, attempt.number, decision)
         return settled
 
@@ -264,9 +264,9 @@ class Runner(Generic[Item, Value]):
             self.stop(decision)
         elif isinstance(decision, SetAside):
             settled.records.append(("outcomes", (job.ordinal, SET_ASIDE, decision.reason, attempt, "")))
-            settled.events.append(events.RowSetAside(job.row_id, decision.reason, settled.detail))
+            settled.told.append(events.RowSetAside(job.row_id, decision.reason, settled.detail))
         else:
-            settled.events.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
+            settled.told.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
             alone = decision.wait > 0 and not decision.everybody  # else the gate holds everybody for so long
             self._queue.push(job, at=self._clock() + decision.wait if alone else None)
 
@@ -286,7 +286,7 @@ class Runner(Generic[Item, Value]):
             settled.cost_usd,
             settled.detail,
         )
-        self._ledger.write([("attempts", row), *settled.records], landed=attempt.number, events=settled.events)
+        self._ledger.write([("attempts", row), *settled.records], landed=attempt.number, events=settled.told)
 
     def _stop_for(self, error: Exception) -> None:
         self._fault = self._fault or error

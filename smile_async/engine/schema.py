@@ -11,6 +11,8 @@ from smile_async.errors import RunNotFoundError, SmileError
 
 SCHEMA_VERSION = 1
 DATABASE = "ledger.sqlite3"
+PAGE = 8_192  # bytes: a dialogue fits into one page; at 4,096 the same rows cost 1.5 times the system time
+CHECKPOINT = 2_000  # pages of the log before it is folded back
 
 TABLES = """
 CREATE TABLE meta     (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -54,7 +56,9 @@ def open_writer(folder: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # SQLite's side files take their mode from this one
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        connection.execute(f"PRAGMA page_size={PAGE}")  # takes effect in a new file only
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='meta'").fetchone():

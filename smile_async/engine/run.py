@@ -1,0 +1,155 @@
+"""Run a task over a stream of items, with everything the engine gives: the one function above all its parts."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from smile_async.engine import account, schema
+from smile_async.engine.events import Event, Listener, RunEnded, RunStarted
+from smile_async.engine.feed import Feed, Unreadable
+from smile_async.engine.ledger import Ledger
+from smile_async.engine.limits import Gate
+from smile_async.engine.retry import StopRun
+from smile_async.engine.runner import Runner
+from smile_async.engine.task import Item, Provider, Task, Value
+from smile_async.errors import StoppedError
+from smile_async.settings import Limits, Prices, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run stands. `state` is done (every row ended) or stopped (resumable); `reason` is a code, `message` for
+    a person; both are empty when done."""
+
+    folder: Path
+    state: str
+    reason: str
+    message: str
+    counts: account.Counts
+
+    @property
+    def exit_code(self) -> int:
+        """0 every row accepted, 3 some set aside, 4 stopped before the end, 130 interrupted."""
+        if self.state == "done":
+            return 3 if self.counts.set_aside else 0
+        return 130 if self.reason == "interrupted" else 4
+
+    def check(self) -> "RunReport":
+        """Raise `StoppedError` when the run stopped before its end; else return the report."""
+        if self.state != "done":
+            raise StoppedError(self.message, reason=self.reason, hint=f"smile resume {self.folder}")
+        return self
+
+
+class _Stoppable(Protocol):
+    def stop(self, why: StopRun) -> None: ...
+    def abort(self) -> None: ...
+
+
+class StopSwitch:
+    """Stops a run from outside: hand it in, keep it, call it. Both calls leave the run resumable."""
+
+    def __init__(self) -> None:
+        self._runner: _Stoppable | None = None
+        self._wanted = ""
+
+    def __repr__(self) -> str:
+        return f"<StopSwitch [{self._wanted or 'not pressed'}]>"
+
+    def drain(self) -> None:
+        """Start nothing more; wait for what is in flight. Twice is the same as `abort`."""
+        if self._wanted:
+            self.abort()
+            return
+        self._wanted = "drain"
+        self._apply()
+
+    def abort(self) -> None:
+        """Give up what is in flight, too: it may have been billed and will be asked again."""
+        self._wanted = "abort"
+        self._apply()
+
+    def connect(self, runner: _Stoppable) -> None:
+        self._runner = runner
+        self._apply()
+
+    def _apply(self) -> None:
+        if self._runner is None or not self._wanted:
+            return
+        if self._wanted == "abort":
+            self._runner.abort()
+        else:
+            self._runner.stop(StopRun("interrupted", "Interrupted: what was in flight has been saved."))
+
+
+async def run(
+    task: Task[Item, Value],
+    items: Iterable[Item | Unreadable],
+    folder: Path,
+    *,
+    provider: Provider,
+    limits: Limits | None = None,
+    retry: RetryPolicy | None = None,
+    prices: Prices | None = None,
+    notes: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+    stop: StopSwitch | None = None,
+    deterministic: random.Random | None = None,
+) -> RunReport:
+    """Ask `provider` about every item, keep every reply in `folder`, and go on where an earlier call left off.
+
+    `items` is read lazily, in a worker thread, and may be endless. Running again with the same folder, task and
+    provider identity goes on; with another identity it raises `RunMismatchError`. `notes` are kept with the run
+    under their keys, as JSON. `listener` is called on the event loop with each event, a row's once it is committed.
+
+    Returns the report, also when the run stopped early (see `RunReport.check`). Raises what `items`, `task.accept` or
+    `task.render` raise, after what was in flight has been saved; `RunInUseError` when another process has the run.
+
+    `deterministic` makes it all happen on the event loop with that randomness: for `smile_async.testing.run_virtual`.
+    """
+    limits, threaded = limits or Limits(), deterministic is None
+    clock = asyncio.get_running_loop().time
+    identity = {"task": task.name, **task.identity, **provider.identity}
+    ledger = Ledger.open(folder, identity, in_flight=limits.concurrency, threaded=threaded)
+    listen = listener or _nobody
+    with closing(schema.open_reader(folder)) as reader:
+        try:
+            for key, value in (notes or {}).items():
+                ledger.write(meta=(key, value))
+            before = account.read_counts(reader)
+            listen(RunStarted(before.accepted, before.set_aside, before.pending))
+            runner = Runner(
+                task,
+                provider,
+                ledger,
+                Feed(items, task, ledger, reader, identity, threaded=threaded),
+                Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd),
+                retry or RetryPolicy(),
+                first_attempt=1 + int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0]),
+                listener=listen,
+                uniform=(deterministic or random).random,
+                wall=clock if deterministic else time.time,
+            )
+            if stop is not None:
+                stop.connect(runner)
+            await runner.run()
+        finally:
+            await asyncio.shield(ledger.close())
+        return _report(folder, account.read_counts(reader), runner.stopped, listen)
+
+
+def _report(folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]) -> RunReport:
+    done = stopped is None or (counts.exact and counts.pending == 0)
+    reason, message = ("", "") if done or stopped is None else (stopped.reason, stopped.message)
+    state = "done" if done else "stopped"
+    listen(RunEnded(state, reason, counts.accepted, counts.set_aside, counts.pending))
+    return RunReport(folder, state, reason, message, counts)
+
+
+def _nobody(_event: Event) -> None:
+    """Listens to nothing."""
