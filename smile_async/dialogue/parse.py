@@ -1,0 +1,180 @@
+"""An answer's text -> a dialogue, or the rule it breaks (Appendix B.1).
+
+What counts, exactly:
+
+- Lines are parted by real line breaks (LF, CRLF, CR), by the two characters `\\n` that the prompts ask for, or by any
+  mixture of them; several in a row, and lines of white space, are one separator. In this format the two characters
+  are always a separator, so a literal `\\n` inside an utterance parts it and the rest is a line without a speaker,
+  which is seen (`bad-speaker`) and never silently lost. More backslashes before the n (an escape escaped) are the same.
+- A speaker is a label at the beginning of a line and a half- or full-width colon. White space after the colon, none
+  or any, is harmless; white space or anything else between label and colon is a violation.
+- Harmless too: white space around the answer and around each line, a byte-order mark, and what a reasoning model
+  thought aloud before `</think>`.
+- A speaker who says nothing (`支持者:` and then the next line) breaks rule 3: an utterance cannot be empty. The
+  released corpus let 2 of 628,284 through.
+- A label inside a line parts nothing. Two utterances glued to one line are kept as one and flagged.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from smile_async.dialogue.model import Dialogue, QAPair
+from smile_async.dialogue.rules import (
+    Code,
+    DialogueFormat,
+    Line,
+    Spoken,
+    Violation,
+    broken_content,
+    broken_form,
+    refusal_in,
+)
+
+Flag = Literal["non-alternating", "speaker-inside"]
+"""Remarks that do not reject: somebody speaks twice in a row; an utterance holds a speaker's label and colon."""
+
+_WRITTEN_BREAK = re.compile(r"\\+n")
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A dialogue that breaks no rule."""
+
+    dialogue: Dialogue
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """`lines` as they were written; `spoken` is what would be kept of them (empty when nobody speaks)."""
+
+    text: str
+    lines: Sequence[Line]
+    spoken: Sequence[Spoken]
+
+
+def judge(
+    text: str,
+    *,
+    form: DialogueFormat,
+    finish_reason: str | None = None,
+    refusal: str | None = None,
+    source: QAPair | None = None,
+) -> Valid | Violation:
+    """The dialogue in an answer, or the first rule it breaks, in the order of `Code`. Never raises.
+
+    `finish_reason` and `refusal` as the server said them. `source` is what the dialogue was made from; without it
+    `copied-answer` is not looked for.
+    """
+    answer = _read(text, form)
+    for violation in _broken(answer, form, finish_reason, refusal, source):
+        return violation
+    # One validation of the whole costs half of what building fourteen utterances one by one does.
+    utterances = [{"role": role, "content": content} for role, content in answer.spoken]
+    return Valid(Dialogue.model_validate({"utterances": utterances}), _flags(answer.spoken, form))
+
+
+def violations(
+    text: str,
+    *,
+    form: DialogueFormat,
+    finish_reason: str | None = None,
+    refusal: str | None = None,
+    source: QAPair | None = None,
+) -> tuple[Violation, ...]:
+    """Every rule that an answer breaks, in the order of `Code`; empty exactly when `judge` finds it valid."""
+    return tuple(_broken(_read(text, form), form, finish_reason, refusal, source))
+
+
+def render(dialogue: Dialogue, form: DialogueFormat, *, colon: str = ": ", separator: str = "\n") -> str:
+    """The dialogue as an answer's text, each role under its first label: the reverse of `judge`."""
+    return separator.join(f"{form.roles[said.role][0]}{colon}{said.content}" for said in dialogue.utterances)
+
+
+def _broken(
+    answer: _Answer, form: DialogueFormat, finish_reason: str | None, refusal: str | None, source: QAPair | None
+) -> Iterator[Violation]:
+    rules = form.rules
+    if rules.refused and (detail := _refused(answer, finish_reason, refusal)):
+        yield Violation(Code.REFUSED, detail)
+    if rules.truncated and finish_reason == "length":
+        yield Violation(Code.TRUNCATED, f"cut off at the token limit after {len(answer.lines)} lines")
+    if not answer.lines:
+        yield Violation(Code.EMPTY, "no text")
+        return
+    yield from broken_form(answer.lines, form, answer.text)
+    if answer.spoken:
+        yield from broken_content(answer.spoken, form, source)
+
+
+def _refused(answer: _Answer, finish_reason: str | None, refusal: str | None) -> str | None:
+    if refusal:
+        return "the server's refusal field is set"
+    if finish_reason == "content_filter":
+        return "finish_reason content_filter"
+    if answer.lines and answer.lines[0][0] is None and refusal_in(answer.text, answer.lines):
+        return f"an apology of {len(answer.text)} characters, no dialogue"
+    return None
+
+
+def _read(text: str, form: DialogueFormat) -> _Answer:
+    text = _without_thoughts(text).lstrip("\ufeff \t\r\n")
+    if "\\" in text:
+        text = _WRITTEN_BREAK.sub("\n", text) if "\\\\n" in text else text.replace("\\n", "\n")
+    if "\r" in text:
+        text = text.replace("\r", "\n")
+    text = text.strip()
+    lines = _lines(text, form)
+    return _Answer(text, lines, _spoken(lines))
+
+
+def _without_thoughts(text: str) -> str:
+    """Thinking may come without its opening tag, and, when it was cut off, without its closing one."""
+    if "</think>" in text:
+        return text.rpartition("</think>")[2]
+    return "" if text.lstrip().startswith("<think>") else text
+
+
+def _lines(text: str, form: DialogueFormat) -> list[Line]:
+    # The hot loop of the package: once a line, some fourteen times a row.
+    role_of, lengths = form.prefixes.get, form.prefix_lengths
+    lines: list[Line] = []
+    for raw in text.split("\n"):
+        line = raw.strip()
+        if not line:
+            continue
+        for length in lengths:
+            role = role_of(line[:length])
+            if role is not None:
+                lines.append((role, line[length:].lstrip()))
+                break
+        else:
+            lines.append((None, line))
+    return lines
+
+
+def _spoken(lines: Sequence[Line]) -> Sequence[Spoken]:
+    """What is kept when rule 3 is switched off: a line without a speaker goes on with what was said before it, what
+    stands before the first speaker is left out, and so is a speaker without words."""
+    spoken = [(role, said) for role, said in lines if role is not None and said]
+    if len(spoken) == len(lines):
+        return spoken
+    said_by: list[tuple[str, list[str]]] = []
+    for role, said in lines:
+        if role is not None:
+            said_by.append((role, [said] if said else []))
+        elif said_by:
+            said_by[-1][1].append(said)
+    return [(role, "\n".join(parts)) for role, parts in said_by if parts]
+
+
+def _flags(spoken: Sequence[Spoken], form: DialogueFormat) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
+    if any(one[0] == next_[0] for one, next_ in pairwise(spoken)):
+        flags.append("non-alternating")
+    if any(prefix in said for _, said in spoken for prefix in form.prefixes):
+        flags.append("speaker-inside")
+    return tuple(flags)
