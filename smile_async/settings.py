@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from smile_async.errors import SettingsError
 
@@ -29,13 +29,31 @@ class Endpoint(_Settings):
     headers: Mapping[str, str] = Field(default_factory=dict)
 
 
+_RESERVED = frozenset({"model", "messages", "stream", "n", "temperature", "top_p", "max_tokens"})
+
+
 class Sampling(_Settings):
-    """Sampling parameters of the request; None leaves the recipe's value. `extra` is merged into the body."""
+    """How the model is to choose its words; None leaves it to the recipe, and there to the server.
+
+    `extra` holds further fields of the request's body: `seed`, or llama.cpp's `grammar` and `dry_multiplier`.
+    """
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    extra: Mapping[str, Any] = Field(default_factory=dict)
+    max_tokens: int | None = Field(default=None, gt=0)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_the_request_alone(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if reserved := sorted(_RESERVED & extra.keys()):
+            raise ValueError(f"{reserved[0]!r} does not belong in extra: it has a setting of its own")
+        return extra
+
+    def over(self, other: "Sampling") -> "Sampling":
+        """These values, and where they are None the other's; both extras, these winning."""
+        own = self.model_dump(exclude_none=True)
+        return Sampling.model_validate({**other.model_dump(), **own, "extra": {**other.extra, **self.extra}})
 
 
 class Timeouts(_Settings):
@@ -84,6 +102,27 @@ class RetryPolicy(_Settings):
     first_patience: float = Field(default=30.0, gt=0)
 
 
+class Intake(_Settings):
+    """Which rows of the source are worked on, and how they are prepared.
+
+    `columns` is a mapping such as `question=title,answer=reply`. `limit` takes the first rows; `sample` draws so many
+    distinct questions out of the first `sample_from` rows with `seed`, one answer each (PsyQA*, section 4.1). `clean`
+    applies the word list of Appendix A and `max_characters` cuts a QA to length (None: as the recipe's language asks:
+    on, and 1,800, for Chinese).
+    """
+
+    format: Literal["json", "jsonl", "csv", "tsv", "parquet"] | None = None
+    encoding: str | None = None
+    columns: str | None = None
+    skip_bad_rows: bool = False
+    limit: int | None = Field(default=None, ge=1)
+    sample: int | None = Field(default=None, ge=1)
+    sample_from: int = Field(default=5_000, ge=1)
+    seed: int = 0
+    clean: bool | None = None
+    max_characters: int | None = Field(default=None, ge=1)
+
+
 class FileSettings(_Settings):
     """What `smile.toml` may hold; each table is optional."""
 
@@ -93,6 +132,7 @@ class FileSettings(_Settings):
     prices: Prices | None = None
     limits: Limits = Limits()
     retry: RetryPolicy = RetryPolicy()
+    intake: Intake = Intake()
     recipe: str | None = None
 
 
@@ -118,7 +158,7 @@ def checked(model: type[Model], values: Mapping[str, Any], *, where: str) -> Mod
         raise SettingsError(f"{where}: {problems}") from error
 
 
-def override(model: Model, **changes: Any) -> Model:
+def override(model: Model, /, **changes: Any) -> Model:
     """A copy with those `changes` that are not None, validated again."""
     given = {key: value for key, value in changes.items() if value is not None}
     if not given:

@@ -3,8 +3,8 @@
 A row's events are sent when its commit is done, so that what they say survives a crash.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from smile_async.engine.job import Usage
@@ -19,12 +19,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """`accepted`, `set_aside`, `pending`: rows, as an earlier part of the run left them."""
+    """`accepted`, `set_aside`, `pending`: rows, as an earlier part of the run left them; `reasons`: those set aside."""
 
     name: ClassVar[str] = "run.started"
     accepted: int
     set_aside: int
     pending: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,19 @@ class Held(Event):
     name: ClassVar[str] = "run.held"
     seconds: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse(Event):
+    """The gauges, read now and then for a display. Limits are a minute, None where there is none; `held` in seconds."""
+
+    name: ClassVar[str] = "run.pulse"
+    in_flight: int
+    concurrency: int
+    requests_limit: float | None
+    tokens_limit: float | None
+    spent_usd: float
+    held: float
 
 
 @dataclass(frozen=True, slots=True)

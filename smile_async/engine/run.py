@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from smile_async.engine import account, schema
-from smile_async.engine.events import Event, Listener, RunEnded, RunStarted
+from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
@@ -99,13 +99,15 @@ async def run(
     notes: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
     stop: StopSwitch | None = None,
+    pulse: float | None = None,
     deterministic: random.Random | None = None,
 ) -> RunReport:
     """Ask `provider` about every item, keep every reply in `folder`, and go on where an earlier call left off.
 
     `items` is read lazily, in a worker thread, and may be endless. Running again with the same folder, task and
     provider identity goes on; with another identity it raises `RunMismatchError`. `notes` are kept with the run
-    under their keys, as JSON. `listener` is called on the event loop with each event, a row's once it is committed.
+    under their keys, as JSON. `listener` is called on the event loop with each event, a row's once it is committed,
+    and with a `Pulse` each `pulse` seconds.
 
     Returns the report, also when the run stopped early (see `RunReport.check`). Raises what `items`, `task.accept` or
     `task.render` raise, after what was in flight has been saved; `RunInUseError` when another process has the run.
@@ -122,13 +124,14 @@ async def run(
             for key, value in (notes or {}).items():
                 ledger.write(meta=(key, value))
             before = account.read_counts(reader)
-            listen(RunStarted(before.accepted, before.set_aside, before.pending))
+            listen(RunStarted(before.accepted, before.set_aside, before.pending, before.reasons))
+            gate = Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd)
             runner = Runner(
                 task,
                 provider,
                 ledger,
                 Feed(items, task, ledger, reader, identity, threaded=threaded),
-                Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd),
+                gate,
                 retry or RetryPolicy(),
                 first_attempt=1 + int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0]),
                 listener=listen,
@@ -137,18 +140,34 @@ async def run(
             )
             if stop is not None:
                 stop.connect(runner)
-            await runner.run()
+            pulsing = None if pulse is None else asyncio.ensure_future(_pulse(gate, clock, listen, pulse))
+            try:
+                await runner.run()
+            finally:
+                if pulsing is not None:
+                    pulsing.cancel()
         finally:
             await asyncio.shield(ledger.close())
         return _report(folder, account.read_counts(reader), runner.stopped, listen)
 
 
-def _report(folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]) -> RunReport:
+def _report(
+    folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]
+) -> RunReport:
     done = stopped is None or (counts.exact and counts.pending == 0)
     reason, message = ("", "") if done or stopped is None else (stopped.reason, stopped.message)
     state = "done" if done else "stopped"
     listen(RunEnded(state, reason, counts.accepted, counts.set_aside, counts.pending))
     return RunReport(folder, state, reason, message, counts)
+
+
+async def _pulse(gate: Gate, clock: Callable[[], float], listen: Listener, every: float) -> None:
+    limits = gate.limits
+    while True:
+        held = max(gate.held_until - clock(), 0.0)
+        requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
+        listen(Pulse(gate.in_flight, gate.concurrency, requests, tokens, gate.spent_usd, held))
+        await asyncio.sleep(every)
 
 
 def _nobody(_event: Event) -> None:

@@ -22,8 +22,8 @@ def dialogue_grammar(
     """The grammar of `min_exchanges` to `max_exchanges` exchanges, after which the answer ends.
 
     In an exchange each label speaks once, in the order given, one line each: label, colon, `min_chars` to `max_chars`
-    characters, one of `endings`. Inside an utterance there is no line break, no colon (a label could hide behind it) and
-    none of `banned`, which stands inside a character class (`A-Za-z` keeps Latin letters out of a Chinese dialogue).
+    characters, one of `endings`, which no comma precedes. An utterance holds no line break, no colon (a label could
+    hide behind it) and none of `banned`, the inside of a character class (`A-Za-z` keeps Latin letters out of Chinese).
     Lines are separated, not ended, by line breaks. Raises `RecipeError` for numbers or labels that describe nothing.
 
     The class of characters is wide on purpose: a narrow one cuts tokens that the model would have chosen, which costs
@@ -31,7 +31,7 @@ def dialogue_grammar(
     """
     if len(labels) < 2 or not all(labels) or not endings:
         raise RecipeError("A dialogue's grammar needs two labels or more, none empty, and an ending.")
-    if not 1 <= min_exchanges <= max_exchanges or not 0 <= min_chars <= max_chars or not max_chars:
+    if not 1 <= min_exchanges <= max_exchanges or not 1 <= min_chars <= max_chars:
         raise RecipeError(
             f"No dialogue has {min_exchanges} to {max_exchanges} exchanges of {min_chars} to {max_chars} characters.",
             hint="Let each minimum be at most its maximum, exchanges at least 1.",
@@ -39,10 +39,12 @@ def dialogue_grammar(
     exchange = ' "\\n" '.join(f"{_literal(label + colon)} say" for label in labels)
     more = _times(min_exchanges - 1, max_exchanges - 1)
     rest = f' ("\\n" exchange){more}' if more else ""
+    last = _inside_class(endings)
+    class_ = f"\\n\\r:：{banned}"
     return (
         f"root ::= exchange{rest}\n"
         f"exchange ::= {exchange}\n"
-        f"say ::= [^\\n\\r:：{banned}]{{{min_chars},{max_chars}}} [{_inside_class(endings)}]\n"
+        f"say ::= [^{class_}]{{{min_chars - 1},{max_chars - 1}}} [^{class_}，、,{last}] [{last}]\n"
     )
 
 

@@ -18,6 +18,7 @@ from smile_async.errors import RecipeError
 from smile_async.prompt.document import Document, invalid, read_document
 from smile_async.prompt.template import QA, QA_SLOTS, TOPIC_SLOTS, fill, slots_in
 from smile_async.prompt.topics import Topic, load_topics, numbered, read_topics
+from smile_async.settings import Sampling
 
 Messages: TypeAlias = tuple[tuple[str, str], ...]
 """Chat messages as (role, content); the role is system, user or assistant."""
@@ -25,7 +26,6 @@ Messages: TypeAlias = tuple[tuple[str, str], ...]
 _OWN_KEYS = ("name", "title", "description", "extends")  # never taken over from the recipe that is extended
 _WHOLE_KEYS = ("roles",)  # replaced, not merged: other roles are other speakers
 _RECIPES = files("smile_async.prompt") / "data" / "recipes"
-_RESERVED = frozenset({"model", "messages", "stream", "n", "temperature", "top_p", "max_tokens"})
 
 
 class Example(BaseModel):
@@ -35,30 +35,6 @@ class Example(BaseModel):
 
     user: str = Field(min_length=1)
     assistant: str = Field(min_length=1)
-
-
-class Sampling(BaseModel):
-    """How the model is to choose its words; None leaves it to the server."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, gt=0)
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request's body: `seed`, or llama.cpp's `grammar` and `dry_multiplier`."""
-
-    @field_validator("extra")
-    @classmethod
-    def _leaves_the_request_alone(cls, extra: dict[str, Any]) -> dict[str, Any]:
-        if reserved := sorted(_RESERVED & extra.keys()):
-            raise ValueError(f"{reserved[0]!r} does not belong in extra: it has a setting of its own")
-        return extra
-
-    def body(self) -> dict[str, Any]:
-        """Everything but `max_tokens` as fields of a chat completion request."""
-        chosen = {"temperature": self.temperature, "top_p": self.top_p}
-        return {key: value for key, value in chosen.items() if value is not None} | self.extra
 
 
 class Recipe(BaseModel):

@@ -1,0 +1,6 @@
+"""Who answers: servers over HTTP, an embedded model, several endpoints as one."""
+
+from smile_async.provider.chat import ChatProvider
+from smile_async.provider.transport import raise_open_files_limit
+
+__all__ = ["ChatProvider", "raise_open_files_limit"]

@@ -2,6 +2,7 @@ import pytest
 
 from smile_async.errors import RecipeError
 from smile_async.prompt.grammar import dialogue_grammar
+from smile_async.prompt.recipe import load_recipe
 
 
 def test_the_grammar_of_two_speakers() -> None:
@@ -10,7 +11,8 @@ def test_the_grammar_of_two_speakers() -> None:
     assert grammar == (
         'root ::= exchange ("\\n" exchange){4,5}\n'  # one exchange and 4 to 5 more: 5 to 6
         'exchange ::= "求助者：" say "\\n" "支持者：" say\n'
-        "say ::= [^\\n\\r:：A-Za-z]{4,60} [。！？]\n"
+        # 4 to 60 characters: 3 to 59 of any kind, and one that may stand before an ending
+        "say ::= [^\\n\\r:：A-Za-z]{3,59} [^\\n\\r:：A-Za-z，、,。！？] [。！？]\n"
     )
 
 
@@ -51,3 +53,12 @@ def test_numbers_and_labels_that_describe_nothing_are_refused(
 ) -> None:
     with pytest.raises(RecipeError):
         dialogue_grammar(labels, low, high, chars)
+
+
+def test_the_recipe_for_the_embedded_model_carries_this_grammar() -> None:
+    recipe = load_recipe("smile-local")
+    labels = [each[0] for each in recipe.format.roles.values()]
+
+    assert recipe.sampling.extra["grammar"] == dialogue_grammar(
+        labels, recipe.format.min_turns, 6, 50, banned="A-Za-z（）()"
+    )

@@ -1,0 +1,47 @@
+"""`smile`: the command line. Parse, call one function, print; exceptions become a message and an exit code here."""
+
+import sys
+
+import typer
+
+from smile_async.cli import corpus, runs, servers
+from smile_async.errors import SmileError
+
+EPILOG = (
+    "Exit codes: 0 every row accepted; 2 usage; 3 done, some rows set aside; 4 stopped before the end, go on with "
+    "smile resume; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="smile",
+    help="Single-turn QA in, validated multi-turn dialogues out: with any OpenAI-compatible model, at the limit of the "
+    "quota, without losing a row or paying for one twice.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+runs.register(app)
+corpus.register(app)
+servers.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),  # noqa: FBT001
+) -> None:
+    if show:
+        from importlib.metadata import version as installed
+
+        sys.stdout.write(f"smile-async {installed('smile-async')}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run `smile`. Errors of this package go to stderr as their message, without a traceback."""
+    try:
+        app()
+    except SmileError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

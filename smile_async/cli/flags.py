@@ -1,0 +1,115 @@
+"""Flags in groups: a command takes a group as one frozen value, `--help` shows its flags in a panel.
+
+Typer reads a function's signature, so a command that names groups gets a signature in which each stands as its flags.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+T = TypeVar("T")
+
+
+def option(panel: str, text: str, *names: str, metavar: str | None = None) -> Any:
+    """A flag with its help, in its panel."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+ASK, ROWS, LIMITS, OUTPUT = "Whom to ask, and how", "Which rows", "Limits", "Output"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFlags:
+    provider: Annotated[str | None, option(ASK, "openai (any compatible server) or local (embedded model)")] = None
+    base_url: Annotated[
+        str | None,
+        option(ASK, "server address; default OPENAI_BASE_URL, else https://api.openai.com/v1", metavar="URL"),
+    ] = None
+    model: Annotated[str | None, option(ASK, "model name; with --provider local a GGUF file")] = None
+    api_key_env: Annotated[
+        str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY", metavar="NAME")
+    ] = None
+    recipe: Annotated[str | None, option(ASK, "smile, standard, standardT, ... or a TOML file of yours")] = None
+    temperature: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
+    top_p: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
+    max_tokens: Annotated[int | None, option(ASK, "most tokens an answer may have")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowFlags:
+    limit: Annotated[int | None, option(ROWS, "take the first N rows", metavar="N")] = None
+    sample: Annotated[
+        int | None, option(ROWS, "draw N distinct questions, one answer each, from the first 5,000", metavar="N")
+    ] = None
+    seed: Annotated[int | None, option(ROWS, "of --sample and of topics drawn; default 0")] = None
+    columns: Annotated[
+        str | None, option(ROWS, "for other people's QA: question=title,description=body,answer=reply,id=qid")
+    ] = None
+    format: Annotated[str | None, option(ROWS, "json, jsonl, csv, tsv, parquet; default by name and content")] = None
+    encoding: Annotated[str | None, option(ROWS, "of the source, if not UTF-8 (gb18030, ...)")] = None
+    skip_bad_rows: Annotated[bool, option(ROWS, "set unreadable rows aside instead of stopping", "--skip-bad-rows")] = (
+        False
+    )
+    clean: Annotated[
+        bool | None, option(ROWS, "apply the word list of Appendix A; default: for Chinese", "--clean/--no-clean")
+    ] = None
+    max_characters: Annotated[int | None, option(ROWS, "cut QAs to length; default 1800 for Chinese", metavar="N")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitFlags:
+    rpm: Annotated[float | None, option(LIMITS, "requests a minute", metavar="N")] = None
+    tpm: Annotated[float | None, option(LIMITS, "tokens a minute, prompt and answer together", metavar="N")] = None
+    concurrency: Annotated[int | None, option(LIMITS, "requests in flight; default 64", metavar="N")] = None
+    budget: Annotated[float | None, option(LIMITS, "stop before this is spent; needs prices", metavar="USD")] = None
+    price_in: Annotated[float | None, option(LIMITS, "US dollars for a million prompt tokens", metavar="USD")] = None
+    price_out: Annotated[float | None, option(LIMITS, "US dollars for a million answer tokens", metavar="USD")] = None
+    max_attempts: Annotated[int | None, option(LIMITS, "replies a row may cost; default 3", metavar="N")] = None
+    until_valid: Annotated[
+        bool, option(LIMITS, "ask until a reply is valid (the paper's first 500)", "--until-valid")
+    ] = False
+    timeout: Annotated[float | None, option(LIMITS, "seconds for a whole request; default 600", metavar="S")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFlags:
+    config: Annotated[Path | None, option(OUTPUT, "settings file; flags win over it", metavar="TOML")] = None
+    json: Annotated[bool, option(OUTPUT, "print the result as one JSON line on stdout", "--json")] = False
+    quiet: Annotated[bool, option(OUTPUT, "no progress", "--quiet", "-q")] = False
+    verbose: Annotated[bool, option(OUTPUT, "a log line for every event, on stderr", "--verbose", "-v")] = False
+
+
+def grouped(command: Callable[..., T]) -> Callable[..., T]:
+    """Spread the groups in a command's signature into flags, and gather them again when it is called."""
+    hints = get_type_hints(command, include_extras=True)
+    plain: list[inspect.Parameter] = []
+    groups: dict[str, type] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        hint = hints[name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            groups[name] = hint
+            plain += [_parameter(one, get_type_hints(hint, include_extras=True)[one.name]) for one in fields(hint)]
+        else:
+            plain.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def called(**values: Any) -> T:
+        for name, group in groups.items():
+            values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
+        return command(**values)
+
+    called.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in plain}
+    return called
+
+
+def _parameter(one: "Field[Any]", hint: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if one.default is MISSING else one.default
+    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)

@@ -1,0 +1,203 @@
+"""The commands of a run: generate, resume, retry, status, revalidate."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smile_async.cli.flags import EndpointFlags, LimitFlags, OutputFlags, RowFlags, grouped
+
+if TYPE_CHECKING:
+    from smile_async.engine.events import Listener
+    from smile_async.engine.run import RunReport, StopSwitch
+    from smile_async.run_folder import RunStatus
+
+PULSE = 0.5  # seconds between two readings of the gauges
+Running = Callable[["Listener", "StopSwitch", Callable[[str], None]], Awaitable["RunReport"]]
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the run folder", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Runs")(generate)
+    app.command(rich_help_panel="Runs")(resume)
+    app.command(rich_help_panel="Runs")(retry)
+    app.command(rich_help_panel="Runs")(status)
+    app.command(rich_help_panel="Runs")(revalidate)
+
+
+@grouped
+def generate(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="PsyQA JSON, JSONL, CSV or Parquet; - for recipes that need none")
+    ],
+    run: RunFolder,
+    endpoint: EndpointFlags,
+    rows: RowFlags,
+    limits: LimitFlags,
+    output: OutputFlags,
+) -> None:
+    """Make a validated dialogue of every row, kept in RUN; the same command again goes on where it was left.
+
+    smile generate psyqa.json runs/first --model gpt-4o-mini --rpm 600 --tpm 300000
+
+    RUN/corpus.jsonl holds the accepted dialogues in the source's order, RUN/set-aside.jsonl the rest with reasons.
+    """
+    from smile_async.cli.settings import endpoint_from, options_from, settings_from
+    from smile_async.pipeline import generate_corpus
+
+    settings = settings_from(output.config, endpoint)
+    options = options_from(settings, endpoint, rows, limits)
+    at = endpoint_from(settings, endpoint)
+    given = None if source == "-" else source
+
+    def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
+        return generate_corpus(
+            given, run, provider=at, options=options, listener=listener, stop=stop, notify=notify, pulse=PULSE
+        )
+
+    _follow_run(running, f"smile generate {source} -> {run}", run, output, options.limits.budget_usd)
+
+
+@grouped
+def resume(run: RunFolder, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags) -> None:
+    """Go on with a run that was stopped or killed. What was paid for is kept; limits may be other ones.
+
+    smile resume runs/first --rpm 1200
+    """
+    _resume(run, endpoint, limits, output, None)
+
+
+@grouped
+def retry(
+    run: RunFolder,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="only rows set aside for this reason; may be given several times")
+    ] = None,
+    *,
+    endpoint: EndpointFlags,
+    limits: LimitFlags,
+    output: OutputFlags,
+) -> None:
+    """Ask again for the rows that were set aside, with fresh budgets.
+
+    smile retry runs/first --reason too-few-turns --reason timeout
+    """
+    _resume(run, endpoint, limits, output, reason or ())
+
+
+@grouped
+def status(
+    run: RunFolder,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="every two seconds until the run ends")] = False,
+) -> None:
+    """Rows by state and reason, spend, rates and time left; works while the run goes on.
+
+    smile status runs/first --json | jq .rows
+    """
+    from smile_async.cli.show import status_text
+    from smile_async.run_folder import read_status
+
+    while True:
+        found = read_status(run)
+        _print_json(found) if json else sys.stdout.write(status_text(found))
+        if not follow or found.state != "running":
+            return
+        sys.stdout.flush()
+        time.sleep(2.0)
+        if not json:
+            sys.stdout.write("\n")
+
+
+@grouped
+def revalidate(
+    run: RunFolder,
+    *,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="whose rules to judge by: a built-in name or your TOML file; default the run's own"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
+) -> None:
+    """Judge the replies that were paid for by other rules, without asking anybody.
+
+    smile revalidate runs/first --recipe smile-checked
+    """
+    from smile_async.cli.show import revision_text
+    from smile_async.pipeline import revalidate_corpus
+    from smile_async.run_folder import read_status
+
+    revision, counts = asyncio.run(revalidate_corpus(run, recipe))
+    _print_json(read_status(run)) if json else sys.stdout.write(revision_text(revision, counts))
+
+
+def _resume(
+    run: Path, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags, reasons: "list[str] | tuple[()] | None"
+) -> None:
+    from smile_async.cli.settings import changed_endpoint, changed_options
+    from smile_async.pipeline import resume_corpus
+
+    def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
+        return resume_corpus(
+            run,
+            provider=changed_endpoint(run, endpoint),
+            changes=lambda options: changed_options(options, endpoint, limits),
+            retry_reasons=reasons,
+            listener=listener,
+            stop=stop,
+            notify=notify,
+            pulse=PULSE,
+        )
+
+    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output, limits.budget)
+
+
+def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, budget: float | None) -> None:
+    """Run with signals and a progress display, print how it ended, exit with its code."""
+    from smile_async.cli.show import report_text
+    from smile_async.cli.watch import watching
+    from smile_async.engine.run import StopSwitch
+    from smile_async.run_folder import read_status
+
+    async def main() -> "RunReport":
+        stop = StopSwitch()
+        _drain_on_signals(stop)
+        with watching(title, run, quiet=output.quiet, verbose=output.verbose, budget=budget) as (listener, notify):
+            return await running(listener, stop, notify)
+
+    report = _run(main())
+    sys.stderr.write(report_text(report))
+    if output.json:
+        _print_json(read_status(run))
+    raise typer.Exit(report.exit_code)
+
+
+def _run(main: Any) -> Any:
+    """On uvloop where it is installed: a fifth less CPU a request."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def _drain_on_signals(stop: "StopSwitch") -> None:
+    """The first Ctrl-C or SIGTERM drains, the second stops now."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C stops at once, and is resumable all the same
+            loop.add_signal_handler(number, stop.drain)
+
+
+def _print_json(found: "RunStatus") -> None:
+    import orjson
+
+    sys.stdout.write(orjson.dumps(found.as_json()).decode() + "\n")

@@ -1,0 +1,103 @@
+"""From flags and `smile.toml` to settings. Flags win over the file, the file over the environment and defaults."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from smile_async.cli.flags import EndpointFlags, LimitFlags, RowFlags
+from smile_async.errors import SettingsError
+from smile_async.pipeline import Options, default_base_url, read_notes
+from smile_async.settings import Endpoint, FileSettings, Limits, Prices, RetryPolicy, override, read_settings
+
+HERE = Path("smile.toml")
+
+
+def settings_from(config: Path | None, _flags: EndpointFlags) -> FileSettings:
+    """The file named, or `smile.toml` of this folder, or nothing but defaults."""
+    path = config or (HERE if HERE.is_file() else None)
+    return read_settings(path) if path is not None else FileSettings()
+
+
+def endpoint_from(settings: FileSettings, flags: EndpointFlags) -> Endpoint:
+    endpoint = settings.endpoint
+    if "base_url" not in endpoint.model_fields_set:
+        endpoint = endpoint.model_copy(update={"base_url": default_base_url()})
+    return _changed(endpoint, flags)
+
+
+def _changed(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
+    return override(
+        endpoint, provider=flags.provider, base_url=flags.base_url, model=flags.model, api_key_env=flags.api_key_env
+    )
+
+
+def options_from(settings: FileSettings, flags: EndpointFlags, rows: RowFlags, limits: LimitFlags) -> Options:
+    intake = override(
+        settings.intake,
+        limit=rows.limit,
+        sample=rows.sample,
+        seed=rows.seed,
+        columns=rows.columns,
+        format=rows.format,
+        encoding=rows.encoding,
+        skip_bad_rows=rows.skip_bad_rows or None,
+        clean=rows.clean,
+        max_characters=rows.max_characters,
+    )
+    options = Options(
+        recipe=flags.recipe or settings.recipe,
+        sampling=override(
+            settings.sampling, temperature=flags.temperature, top_p=flags.top_p, max_tokens=flags.max_tokens
+        ),
+        limits=settings.limits,
+        retry=settings.retry,
+        prices=settings.prices,
+        timeouts=settings.timeouts,
+        intake=intake,
+    )
+    return _with_limits(options, limits)
+
+
+def changed_options(options: Options, flags: EndpointFlags, limits: LimitFlags) -> Options:
+    """For a run that goes on: limits may be others; what shapes the requests may not, and is refused by the run."""
+    if flags.recipe is not None:
+        options = replace(options, recipe=flags.recipe)
+    sampling = override(options.sampling, temperature=flags.temperature, top_p=flags.top_p, max_tokens=flags.max_tokens)
+    return _with_limits(replace(options, sampling=sampling), limits)
+
+
+def changed_endpoint(run: Path, flags: EndpointFlags) -> Endpoint | None:
+    """The run's endpoint with what the flags change; None when they change nothing."""
+    noted = read_notes(run)["endpoint"]
+    if noted is None:
+        return None
+    return _changed(Endpoint(**noted), flags)
+
+
+def _with_limits(options: Options, flags: LimitFlags) -> Options:
+    limits: Limits = override(
+        options.limits,
+        requests_per_minute=flags.rpm,
+        tokens_per_minute=flags.tpm,
+        concurrency=flags.concurrency,
+        budget_usd=flags.budget,
+    )
+    prices = options.prices
+    if flags.price_in is not None or flags.price_out is not None:
+        prices = override(prices or Prices(), input=flags.price_in, output=flags.price_out)
+    if limits.budget_usd is not None and (prices is None or (prices.input == 0 and prices.output == 0)):
+        raise SettingsError(
+            "A budget needs prices.",
+            hint="Add --price-in and --price-out (US dollars a million tokens), or [prices] to smile.toml.",
+        )
+    timeouts = options.timeouts
+    if flags.timeout is not None:
+        timeouts = override(timeouts, total=flags.timeout, read=min(timeouts.read, flags.timeout))
+    return replace(options, limits=limits, prices=prices, timeouts=timeouts, retry=_retry(options.retry, flags))
+
+
+def _retry(retry: RetryPolicy, flags: LimitFlags) -> RetryPolicy:
+    if flags.until_valid and flags.max_attempts is not None:
+        raise SettingsError("--until-valid and --max-attempts exclude each other.", hint="Give one of them.")
+    if flags.until_valid:
+        return retry.model_copy(update={"max_attempts": None})
+    return override(retry, max_attempts=flags.max_attempts)

@@ -1,0 +1,97 @@
+"""Results as text for a person."""
+
+from typing import TYPE_CHECKING
+
+from smile_async.cli.progress import amount, duration
+
+if TYPE_CHECKING:
+    from smile_async.engine.account import Counts
+    from smile_async.engine.revision import Revision
+    from smile_async.engine.run import RunReport
+    from smile_async.run_folder import RunStatus
+    from smile_async.source.prepare import PrepareReport
+
+
+MOST_SHOWN = 10  # rows set aside that are named one by one
+
+
+def _rows(counts: "Counts") -> list[str]:
+    lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
+    share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
+    lines.append(f"  accepted   {counts.accepted:,}{share}")
+    lines.append(f"  set aside  {counts.set_aside:,}")
+    lines += [f"    {reason:<16} {rows:,}" for reason, rows in counts.reasons.items()]
+    if counts.pending:
+        lines.append(f"  pending    {counts.pending:,}")
+    lines.append(f"  attempts   {counts.attempts:,}, {counts.replies:,} brought a reply")
+    if counts.perhaps_billed:
+        lines.append(f"             {counts.perhaps_billed:,} without a reply may have been billed all the same")
+    lines.append(f"  tokens     {amount(counts.prompt_tokens)} in, {amount(counts.completion_tokens)} out")
+    if counts.spend_usd:
+        lines.append(f"  spent      ${counts.spend_usd:.4f}")
+    return lines
+
+
+def report_text(report: "RunReport") -> str:
+    """How a run ended, where its corpus is, and what to do next."""
+    head = "done" if report.state == "done" else f"stopped ({report.reason})"
+    lines = [f"{report.folder}: {head}", *_rows(report.counts)]
+    lines.append(f"  corpus     {report.folder / 'corpus.jsonl'}")
+    if report.counts.set_aside:
+        lines.append(f"             {report.folder / 'set-aside.jsonl'}; ask again: smile retry {report.folder}")
+    if report.state != "done":
+        lines += ["", *report.message.splitlines(), f"Go on with: smile resume {report.folder}"]
+    return "\n".join(lines) + "\n"
+
+
+def status_text(status: "RunStatus") -> str:
+    head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
+    lines = [head, *_rows(status.counts)]
+    if status.expected:
+        lines[1] += f", about {status.expected:,} in all"
+    if status.state == "running":
+        lines.append(f"  in flight  {status.counts.in_flight:,}")
+        lines.append(
+            f"  a minute   {status.requests_per_minute:,.0f} replies, {amount(status.tokens_per_minute)} tokens; "
+            f"{duration(status.seconds_left)} left"
+        )
+    elif status.state == "stopped":
+        lines.append(f"Go on with: smile resume {status.folder}")
+    return "\n".join(lines) + "\n"
+
+
+def revision_text(revision: "Revision", counts: "Counts") -> str:
+    lines = [
+        (
+            f"judged again: {revision.accepted:,} accepted ({revision.newly_accepted:,} of them newly), "
+            f"{revision.set_aside:,} set aside ({revision.newly_set_aside:,} newly)"
+        ),
+        *_rows(counts),
+    ]
+    if revision.unjudged:
+        lines.insert(1, f"  {revision.unjudged:,} rows never had a reply and stay as they are")
+    return "\n".join(lines) + "\n"
+
+
+def prepare_text(report: "PrepareReport") -> str:
+    """What was cleaned, what waits for a person, and what to do then."""
+    lines = [f"{report.rows:,} rows read, {report.written:,} written" + (f" to {report.out}" if report.out else "")]
+    if report.replaced:
+        lines.append("  replaced   " + ", ".join(f"{old} {count:,}" for old, count in report.replaced.items()))
+    if report.truncated:
+        lines.append(f"  truncated  {report.truncated:,} rows, {report.characters_cut:,} characters cut")
+    lines += [f"  set aside  row {aside.row}: {aside.code} ({aside.detail})" for aside in report.set_aside[:MOST_SHOWN]]
+    if len(report.set_aside) > MOST_SHOWN:
+        lines.append(f"             and {len(report.set_aside) - MOST_SHOWN:,} more")
+    if report.hugs:
+        decided = ", ".join(f"{name or 'undecided'} {count:,}" for name, count in report.decisions.items())
+        lines.append(f"  review     {report.hugs:,} snippets to review" + (f": {decided}" if decided else ""))
+    if report.review_written:
+        lines += [
+            "",
+            f"Now decide: open {report.review_written}, write accept, edit or keep into the decision column",
+            "(edit takes the text of the replacement column), and run the same command again.",
+        ]
+    elif report.hugs and not report.decisions:
+        lines.append("             list them for a person's decision with --review FILE.csv")
+    return "\n".join(lines) + "\n"

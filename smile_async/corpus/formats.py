@@ -1,0 +1,246 @@
+"""Corpora in the formats that people and trainers read.
+
+`jsonl` and `smilechat` hold dialogues as they are. Trainers (LLaMA-Factory) need strict alternation that the asking
+side begins and the answering side ends, so `messages`, `sharegpt` and `alpaca` shape each dialogue, counted in the
+report: consecutive utterances of one speaker are joined by a line break, a leading utterance of the answering side and
+a trailing one of the asking side are dropped, and a dialogue without one exchange left is skipped.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import orjson
+
+from smile_async.corpus.filing import whole_file, whole_folder
+from smile_async.dialogue.model import Dialogue, QAPair
+from smile_async.errors import UsageError
+
+CorpusFormat = Literal["jsonl", "smilechat", "messages", "sharegpt", "alpaca"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One accepted row. `source_id` is the source's own id (`questionID`); `index` the row's place in the source,
+    from 0, which numbers the files of `smilechat` as the authors did (None: the place in this export)."""
+
+    row_id: str
+    source_id: str
+    pair: QAPair | None
+    dialogue: Dialogue
+    flags: tuple[str, ...] = ()
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleMap:
+    """Role names of the recipe: who asks (`user`, `human`) and who answers (`assistant`, `gpt`)."""
+
+    user: str = "client"
+    assistant: str = "counselor"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """`written + sum(skipped.values())` is the number of records. The other counts are dialogues that were shaped."""
+
+    written: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    joined: int = 0
+    leading_dropped: int = 0
+    trailing_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A dialogue as user, assistant, user, assistant, ...: at least one exchange."""
+
+    turns: tuple[tuple[str, str], ...]
+    changes: tuple[str, ...]
+
+
+PAPER_ROLES = RoleMap()
+
+
+def paper_system_prompt(language: Literal["zh", "en"] = "zh") -> str:
+    """Figure 12, word for word."""
+    text = files("smile_async.corpus").joinpath(f"data/system_prompt_{language}.txt").read_text(encoding="utf-8")
+    return text.rstrip("\n")
+
+
+def write_corpus(
+    records: Iterable[Record],
+    out: str | Path,
+    format: CorpusFormat,  # noqa: A002 - the word that users look for
+    *,
+    roles: RoleMap = PAPER_ROLES,
+    system_prompt: str | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write `records` in their order: `smilechat` makes a folder of `N.json` with `index.jsonl`, the others one JSONL
+    file whose lines carry `id` (row id) and `questionID`; `sharegpt` and `alpaca` also enter the file in
+    `dataset_info.json` beside it. `system_prompt` goes into `messages`, `sharegpt` and `alpaca`.
+
+    `UsageError` when `out` holds something and `overwrite` is false. Streams: memory does not grow with the records.
+    """
+    path = Path(out)
+    if format not in get_args(CorpusFormat):
+        raise UsageError(f"The format {format!r} is unknown.", hint=f"One of: {', '.join(get_args(CorpusFormat))}.")
+    counts: Counter[str] = Counter()
+    if format == "smilechat":
+        _write_folder(records, path, counts, overwrite=overwrite)
+        return _report(counts)
+    info = _dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
+    with whole_file(path, overwrite=overwrite) as file:
+        for record in records:
+            line = _line(record, format, roles, system_prompt, counts)
+            if line is not None:
+                file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    if info is not None:
+        with whole_file(path.with_name("dataset_info.json"), overwrite=True) as file:
+            file.write(orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return _report(counts)
+
+
+def _report(counts: Counter[str]) -> ExportReport:
+    return ExportReport(
+        written=counts["written"],
+        skipped={key.removeprefix("skipped:"): n for key, n in counts.items() if key.startswith("skipped:")},
+        joined=counts["joined"],
+        leading_dropped=counts["leading_dropped"],
+        trailing_dropped=counts["trailing_dropped"],
+    )
+
+
+_INDEX = "index.jsonl"
+
+
+def _write_folder(records: Iterable[Record], path: Path, counts: Counter[str], *, overwrite: bool) -> None:
+    with (
+        whole_folder(path, overwrite=overwrite) as folder,
+        whole_file(folder / "index.jsonl", overwrite=False) as index,
+    ):
+        for place, record in enumerate(records):
+            if not record.dialogue.utterances:
+                counts["skipped:empty"] += 1
+                continue
+            number = place if record.index is None else record.index
+            _write_dialogue(folder / f"{number}.json", record)
+            entry = {"file": f"{number}.json", "id": record.row_id, "questionID": record.source_id}
+            index.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+            counts["written"] += 1
+
+
+def _write_dialogue(path: Path, record: Record) -> None:
+    text = orjson.dumps(_dialogue(record.dialogue), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"Two records would be {path.name} (the second is {record.row_id}).", hint="Give each its own index."
+        ) from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(text)
+
+
+def _line(
+    record: Record, format_name: str, roles: RoleMap, system_prompt: str | None, counts: Counter[str]
+) -> dict[str, Any] | None:
+    identity = {"id": record.row_id, "questionID": record.source_id}
+    if format_name == "jsonl":
+        if not record.dialogue.utterances:
+            counts["skipped:empty"] += 1
+            return None
+        counts["written"] += 1
+        return identity | _plain(record)
+    exchange = _exchange(record.dialogue, roles)
+    if isinstance(exchange, str):
+        counts[f"skipped:{exchange}"] += 1
+        return None
+    counts.update(("written", *exchange.changes))
+    return identity | _SHAPES[format_name](exchange.turns, system_prompt)
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    pair = record.pair
+    source = {} if pair is None else pair.model_dump(include={"question", "description", "answer", "answer_index"})
+    return source | {"dialogue": _dialogue(record.dialogue), "flags": record.flags}
+
+
+def _dialogue(dialogue: Dialogue) -> list[dict[str, str]]:
+    return [{"role": one.role, "content": one.content} for one in dialogue.utterances]
+
+
+def _exchange(dialogue: Dialogue, roles: RoleMap) -> _Exchange | str:
+    """The dialogue in the shape that trainers need, or the reason why it has none."""
+    if not dialogue.utterances:
+        return "empty"
+    if any(one.role not in {roles.user, roles.assistant} for one in dialogue.utterances):
+        return "unknown-role"
+    turns = [
+        (role, "\n".join(one.content for one in group))
+        for role, group in groupby(dialogue.utterances, key=lambda one: one.role)
+    ]
+    changes = ["joined"] if len(turns) < len(dialogue.utterances) else []
+    if turns[0][0] == roles.assistant:
+        turns, changes = turns[1:], [*changes, "leading_dropped"]
+    if turns and turns[-1][0] == roles.user:
+        turns, changes = turns[:-1], [*changes, "trailing_dropped"]
+    if not turns:
+        return "no-exchange"
+    return _Exchange(
+        tuple(("user" if role == roles.user else "assistant", text) for role, text in turns), tuple(changes)
+    )
+
+
+_Turns = tuple[tuple[str, str], ...]
+
+
+def _messages(turns: _Turns, system_prompt: str | None) -> dict[str, Any]:
+    system = [("system", system_prompt)] if system_prompt else []
+    return {"messages": [{"role": role, "content": text} for role, text in (*system, *turns)]}
+
+
+def _sharegpt(turns: _Turns, system_prompt: str | None) -> dict[str, Any]:
+    names = {"user": "human", "assistant": "gpt"}
+    row: dict[str, Any] = {"conversations": [{"from": names[role], "value": text} for role, text in turns]}
+    return row | ({"system": system_prompt} if system_prompt else {})
+
+
+def _alpaca(turns: _Turns, system_prompt: str | None) -> dict[str, Any]:
+    """The last exchange is instruction and output, those before it are the history."""
+    texts = [text for _, text in turns]
+    exchanges = [[texts[place], texts[place + 1]] for place in range(0, len(texts), 2)]
+    row: dict[str, Any] = {"instruction": exchanges[-1][0], "input": "", "output": exchanges[-1][1]}
+    return row | {"history": exchanges[:-1]} | ({"system": system_prompt} if system_prompt else {})
+
+
+_SHAPES: dict[str, Callable[[_Turns, str | None], dict[str, Any]]] = {
+    "messages": _messages,
+    "sharegpt": _sharegpt,
+    "alpaca": _alpaca,
+}
+
+# LLaMA-Factory's names for what stands in which column.
+_COLUMNS: dict[str, dict[str, str]] = {
+    "sharegpt": {"messages": "conversations"},
+    "alpaca": {"prompt": "instruction", "query": "input", "response": "output", "history": "history"},
+}
+
+
+def _dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
+    """The folder's `dataset_info.json` with an entry for `path`; the entries of others stay."""
+    info = path.with_name("dataset_info.json")
+    try:
+        entries = orjson.loads(info.read_bytes()) if info.exists() else {}
+    except orjson.JSONDecodeError:
+        entries = None
+    if not isinstance(entries, dict):
+        raise UsageError(f"{info} is no JSON object, so no entry can be added to it.", hint="Move it away.")
+    columns = _COLUMNS[format_name] | ({"system": "system"} if with_system else {})
+    return entries | {path.stem: {"file_name": path.name, "formatting": format_name, "columns": columns}}

@@ -1,0 +1,58 @@
+"""Dialogue generation as a task for the engine: render a row with the recipe, judge the answer by its rules."""
+
+from typing import Any
+
+import orjson
+
+from smile_async.dialogue.model import Dialogue
+from smile_async.dialogue.parse import judge
+from smile_async.dialogue.rules import Violation
+from smile_async.engine.job import Message, Reply, Request
+from smile_async.engine.retry import CONTENT_FILTER
+from smile_async.engine.task import Accepted, Rejected, Task
+from smile_async.prompt.recipe import Recipe
+from smile_async.rows import Seed
+
+
+def dialogue_task(recipe: Recipe, *, max_tokens: int | None = None) -> Task[Seed, Dialogue]:
+    """The recipe as a task. `max_tokens` is the request's, None leaves it to the server.
+
+    Identity holds what shapes the request, not the rules: they can change, and be applied again to replies that are
+    already paid for (`smile revalidate`).
+    """
+    form = recipe.format
+
+    def render(seed: Seed) -> Request:
+        messages = recipe.render(seed.pair, seed.topic)
+        return Request(tuple(Message(role, content) for role, content in messages), max_tokens)
+
+    def accept(seed: Seed, reply: Reply) -> Accepted[Dialogue] | Rejected:
+        if reply.finish_reason == "content_filter":
+            return Rejected(CONTENT_FILTER, "finish_reason content_filter")
+        verdict = judge(
+            reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
+        )
+        if isinstance(verdict, Violation):
+            return Rejected(str(verdict.code), verdict.detail)
+        return Accepted(verdict.dialogue, verdict.flags)
+
+    return Task(
+        name="dialogue",
+        render=render,
+        accept=accept,
+        dump_item=Seed.dump,
+        load_item=Seed.load,
+        dump_value=dump_dialogue,
+        identity={"recipe": recipe.name, "recipe_version": recipe.version, "recipe_digest": recipe.digest},
+        source_id=lambda seed: seed.source_id,
+    )
+
+
+def dump_dialogue(dialogue: Dialogue) -> bytes:
+    """A dialogue as the ledger keeps it: a JSON list of {role, content}, the released corpus's own shape."""
+    said: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in dialogue.utterances]
+    return orjson.dumps(said)
+
+
+def load_dialogue(data: bytes) -> Dialogue:
+    return Dialogue.model_validate({"utterances": orjson.loads(data)})

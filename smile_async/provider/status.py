@@ -1,0 +1,176 @@
+"""What an answer that is no 200 means: status and error body to a kind of failure. Pure.
+
+The kind alone decides what happens next, and providers disagree about statuses, so their own codes come first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from smile_async.engine.job import Failure, FailureKind
+from smile_async.provider.headers import retry_after, server_pace
+from smile_async.provider.masking import masked
+
+_FILTERS = frozenset({
+    "content_filter",  # OpenAI, Azure
+    "responsibleaipolicyviolation",  # Azure, the inner code
+    "content_policy_violation",
+    "1301",  # Zhipu
+    "data_inspection_failed",  # DashScope, OpenAI-compatible
+    "datainspectionfailed",  # DashScope, its own interface
+    "sensitive_words_detected",  # one-api and new-api gateways, sometimes as a 500
+    "sensitivecontentdetected",  # Volcengine Ark
+    "inputtextsensitivecontentdetected",
+    "outputtextsensitivecontentdetected",
+})  # fmt: skip
+_OUT_OF_MONEY = frozenset({
+    "insufficient_quota",  # OpenAI; DashScope's token throttle says the same, see _only_throttled
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "insufficient_balance",
+    "insufficient_user_quota",  # one-api gateways, as a 403
+    "exceeded_current_quota_error",  # Moonshot: the account is empty
+    "arrearage",  # DashScope
+    "allocationquota.freetieronly",  # DashScope: the free tokens are used up
+    "1113",  # Zhipu: the account is in arrears
+})  # fmt: skip
+_THROTTLED = frozenset({
+    "rate_limit_exceeded",
+    "rate_limit_reached_error",
+    "throttling",
+    "throttling.ratequota",
+    "throttling.burstrate",
+    "throttling.allocationquota",
+    "limit_requests",
+    "limit_burst_rate",
+    "1302",  # Zhipu: too many at once
+    "1303",  # Zhipu: too many a minute
+    "1304",  # Zhipu: today's calls are used up
+})  # fmt: skip
+_OVERLOADED = frozenset({"engine_overloaded_error", "overloaded_error", "server_overloaded", "1305"})
+_NO_MODEL = frozenset({"model_not_found", "modelnotfound", "invalidendpointormodel.notfound", "1211"})
+
+_BY_CODE = (
+    (_FILTERS, FailureKind.CONTENT_FILTER),
+    (_OUT_OF_MONEY, FailureKind.QUOTA_EXHAUSTED),
+    (_OVERLOADED, FailureKind.OVERLOADED),
+    (_THROTTLED, FailureKind.RATE_LIMITED),
+    (_NO_MODEL, FailureKind.UNKNOWN_MODEL),
+)
+_BY_STATUS = {
+    401: FailureKind.AUTH,
+    402: FailureKind.QUOTA_EXHAUSTED,
+    403: FailureKind.AUTH,
+    404: FailureKind.UNKNOWN_MODEL,
+    407: FailureKind.AUTH,
+    408: FailureKind.TIMEOUT,
+    409: FailureKind.RATE_LIMITED,
+    425: FailureKind.RATE_LIMITED,
+    429: FailureKind.RATE_LIMITED,
+    503: FailureKind.OVERLOADED,
+    529: FailureKind.OVERLOADED,
+}
+_HINTS = {
+    401: "check the key",
+    402: "the account is empty",
+    403: "the key may not use this model or address",
+    407: "the proxy wants a user and password: put them into HTTPS_PROXY",
+}
+_NO_SUCH_PATH = frozenset({"", "not found"})  # a body that is no JSON, FastAPI's answer (vLLM)
+_MODEL_HINT = "the server does not know the model"
+_ADDRESS_HINT = "base_url looks wrong, there is no chat completion at that address (a missing /v1?)"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """An error as the server told it, in whichever shape; `codes` are lower case, its code and type and inner code."""
+
+    codes: frozenset[str]
+    message: str = ""
+    of_dashscope: bool = False
+
+
+def classify(status: int, body: bytes, headers: Mapping[str, str], now: float) -> Failure:
+    """`now` is the wall clock, for a `retry-after` that is a date. Pass answers that are no 2xx.
+
+    `detail` is the status, what to do about it, and the server's own message: one line, at most 200 characters of it,
+    keys masked. The caller cuts out what the server quotes of the request (`masking.without_echo`).
+    """
+    return classify_error(status, error_body(body), headers, now)
+
+
+def classify_error(status: int, error: ErrorBody, headers: Mapping[str, str], now: float) -> Failure:
+    kind = _kind(status, error)
+    return Failure(
+        kind,
+        detail=_detail(status, kind, error),
+        status=status,
+        retry_after=retry_after(headers, now),
+        pace=server_pace(headers, now),
+    )
+
+
+def error_body(body: bytes) -> ErrorBody:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ErrorBody(frozenset())
+    return read_error(found)
+
+
+def read_error(found: Any) -> ErrorBody:
+    """From any of the shapes in use: OpenAI `{"error": {...}}`, Ollama `{"error": "..."}`, DashScope and SiliconFlow
+    `{"code", "message"}`, FastAPI `{"detail": ...}`, Google's list of one."""
+    outer = found[0] if isinstance(found, list) and found else found
+    if not isinstance(outer, dict):
+        return ErrorBody(frozenset())
+    inner = outer.get("error") or outer.get("detail") or outer
+    if not isinstance(inner, dict):
+        inner = {"message": inner}
+    deeper = inner.get("innererror")
+    codes = [inner.get("code"), inner.get("type"), deeper.get("code") if isinstance(deeper, dict) else None]
+    message = inner.get("message") or inner.get("msg")
+    return ErrorBody(
+        codes=frozenset(str(code).lower() for code in codes if isinstance(code, (str, int))),
+        message=message if isinstance(message, str) else "",
+        of_dashscope="request_id" in outer and "error" in outer,
+    )
+
+
+def _kind(status: int, error: ErrorBody) -> FailureKind:
+    for codes, kind in _BY_CODE:
+        if error.codes & codes:
+            throttled = kind is FailureKind.QUOTA_EXHAUSTED and _only_throttled(status, error)
+            return FailureKind.RATE_LIMITED if throttled else kind
+    return _BY_STATUS.get(status, FailureKind.SERVER_ERROR if status >= 500 else FailureKind.BAD_REQUEST)
+
+
+def _only_throttled(status: int, error: ErrorBody) -> bool:
+    """DashScope answers a used-up minute of tokens with OpenAI's code and words for an empty account; what differs is
+    its link (help.aliyun.com/.../model-studio/error-code#token-limit) and the request id beside the error."""
+    if status != 429 or "insufficient_quota" not in error.codes:
+        return False
+    told = error.message.lower()
+    return error.of_dashscope or any(sign in told for sign in ("#token-limit", "model-studio", "aliyun"))
+
+
+def _detail(status: int, kind: FailureKind, error: ErrorBody) -> str:
+    parts = [f"HTTP {status}"]
+    hint = _hint(status, kind, error)
+    if hint:
+        parts.append(hint)
+    if error.message:
+        parts.append(masked(error.message))
+    return ": ".join(parts)
+
+
+def _hint(status: int, kind: FailureKind, error: ErrorBody) -> str:
+    if 300 <= status < 400:
+        return "the server sends us elsewhere; check base_url (https instead of http, or a missing /v1?)"
+    if kind is FailureKind.UNKNOWN_MODEL:
+        return _MODEL_HINT if error.message.lower() not in _NO_SUCH_PATH else _ADDRESS_HINT
+    if kind is FailureKind.QUOTA_EXHAUSTED:
+        return "the account is empty or its quota used up"
+    return _HINTS.get(status, "") if kind is _BY_STATUS.get(status) else ""

@@ -1,0 +1,275 @@
+"""HTTP for everyone above: post bytes, get an answer or a `Failure`. Foreign exceptions stop here.
+
+Two ways lead out. Without a client of the user's, requests go through pyreqwest (hyper and rustls): it costs a fraction
+of the CPU of every transport under httpx that was measured (docs/transport.md). With one, everything goes through the
+public httpx API: the user's proxies, auth, hooks, `MockTransport`. This is the only module that knows httpx.
+
+A kept-alive connection that the server closed while idle is not a failure: the client sees it before it writes and
+takes another (hyper and httpcore both do). When the close meets the request under way, nobody can know whether the
+server has read it; then it is DISCONNECTED and not asked again here, because one layer alone owns retries.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from smile_async.engine.job import Failure
+from smile_async.errors import SettingsError
+from smile_async.provider.network import (
+    broken_body,
+    connect_timed_out,
+    died_after_sending,
+    not_connected,
+    timed_out,
+)
+from smile_async.settings import Timeouts
+
+if TYPE_CHECKING:
+    import httpx
+    import pyreqwest.client
+    import pyreqwest.exceptions
+
+IDLE = 4.0  # seconds a connection is kept unused: uvicorn, and so vLLM, closes after 5
+MAX_BODY = 64 * 1024 * 1024  # bytes of an answer, unpacked
+USER_AGENT = "smile-async"
+
+_IN_THE_BODY = ("error decoding response body", "request or response body error")
+"""pyreqwest reads the first 64 KB with the headers (a second step would cost 0.02 ms): their errors name no status."""
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer, whatever its status; header names are lower case, the body is unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Posts. Built without a network, a file or a loop; the connections open in the first `post`.
+
+    `timeouts.read` counts from the request to the first byte too: a model that thinks for minutes sends nothing
+    meanwhile or (DeepSeek) a blank line now and then, which `read` lets pass and `total` does not.
+
+    `max_connections` bounds the requests in flight (None: the caller does, there is no hidden bound). `client` is the
+    user's `httpx.AsyncClient`: it is used as it is, with its limits, and closing it stays theirs.
+
+    A cancelled `post` returns at once. Through a user's httpx client the connection closes with it; pyreqwest lets the
+    request run on, unheard, until it ends or times out.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        max_connections: int | None = None,
+        max_body: int = MAX_BODY,
+        client: "httpx.AsyncClient | None" = None,
+    ) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._max_connections = max_connections
+        self._max_body = max_body
+        self._theirs = client
+        self._ours: pyreqwest.client.Client | None = None
+
+    def __repr__(self) -> str:
+        way = "httpx client of the user" if self._theirs else "pyreqwest"
+        return f"<Transport over {way}, {self._timeouts!s}>"
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
+        """One attempt. Raises `SettingsError` for what no attempt can pass (a CA file that cannot be read)."""
+        if self._theirs is not None:
+            return await self._post_through(self._theirs, url, headers, body)
+        return await self._post_directly(url, headers, body)
+
+    async def aclose(self) -> None:
+        """Closes what was opened here; a later `post` opens anew."""
+        ours, self._ours = self._ours, None
+        if ours is not None:
+            await ours.close()
+
+    # -- pyreqwest ----------------------------------------------------------------------------------------------
+
+    async def _post_directly(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
+        from pyreqwest.exceptions import PyreqwestError
+
+        if self._ours is None:
+            self._ours = _build(self._timeouts, self._max_connections)
+        began = time.monotonic()
+        status, chunks, size = None, [], 0
+        try:
+            async with self._ours.post(url).headers(headers).body_bytes(body).build_streamed() as response:
+                status, reader = response.status, response.body_reader
+                while (chunk := await reader.read_chunk()) is not None:
+                    size += len(chunk)
+                    if size > self._max_body:
+                        return self._too_large(url, status)
+                    chunks.append(chunk)
+                return HttpAnswer(status, dict(response.headers.items()), b"".join(chunks))
+        except PyreqwestError as error:
+            return self._explain(error, url, time.monotonic() - began, status, b"".join(chunks))
+
+    def _explain(
+        self, error: "pyreqwest.exceptions.PyreqwestError", url: str, elapsed: float, status: int | None, got: bytes
+    ) -> Failure:
+        """hyper says in its chain of causes whether the request had left: `client error (Connect)` is before.
+
+        The class alone does not: pyreqwest raises ConnectError for a reset after sending too.
+        """
+        from pyreqwest.exceptions import PoolTimeoutError, RequestTimeoutError
+
+        host, words = _host(url), _causes(error)
+        if "client error (Connect)" in words:
+            if isinstance(error, RequestTimeoutError) or "deadline has elapsed" in words:
+                return connect_timed_out(host, self._timeouts.connect)
+            return not_connected(host, words)
+        if isinstance(error, PoolTimeoutError):
+            return not_connected(host, ["no free connection in time"])
+        if isinstance(error, RequestTimeoutError):
+            return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
+        if status is not None or any(word.startswith(_IN_THE_BODY) for word in words):
+            return broken_body(host, f"was cut or cannot be unpacked ({words[-1]})", status, got)
+        return died_after_sending(host, words)
+
+    def _too_large(self, url: str, status: int) -> Failure:
+        return broken_body(_host(url), f"is larger than {self._max_body:,} bytes", status)
+
+    # -- httpx --------------------------------------------------------------------------------------------------
+
+    async def _post_through(
+        self, client: "httpx.AsyncClient", url: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpAnswer | Failure:
+        import httpx
+
+        limit = self._timeouts
+        timeout = httpx.Timeout(limit.read, connect=limit.connect, pool=limit.total)
+        began = time.monotonic()
+        status, got = None, bytearray()
+        try:
+            async with (
+                asyncio.timeout(limit.total),
+                client.stream("POST", url, content=body, headers=dict(headers), timeout=timeout) as response,
+            ):
+                status = response.status_code
+                async for chunk in response.aiter_bytes():
+                    got += chunk
+                    if len(got) > self._max_body:
+                        return self._too_large(url, status)
+                return HttpAnswer(status, dict(response.headers), bytes(got))
+        except TimeoutError:
+            return timed_out(_host(url), limit.total, limit.read, limit.total)
+        except httpx.HTTPError as error:
+            return self._explain_httpx(error, url, time.monotonic() - began, status, bytes(got))
+
+    def _explain_httpx(
+        self, error: "httpx.HTTPError", url: str, elapsed: float, status: int | None, got: bytes
+    ) -> Failure:
+        import httpx
+
+        host, words = _host(url), [str(error) or type(error).__name__]
+        if status is None and _left_after_all(error):
+            return died_after_sending(host, words)
+        if isinstance(error, httpx.ConnectTimeout):
+            return connect_timed_out(host, self._timeouts.connect)
+        if isinstance(error, (httpx.ConnectError, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)):
+            return not_connected(host, words)
+        if isinstance(error, httpx.TimeoutException):
+            return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
+        if status is not None:
+            return broken_body(host, "was cut or cannot be unpacked", status, got)
+        return died_after_sending(host, words)
+
+
+def _left_after_all(error: Exception) -> bool:
+    """True when a transport under httpx says "connect" of a request that had left.
+
+    httpx-aiohttp maps aiohttp's ServerDisconnectedError to ConnectTimeout, pyreqwest's own httpx layer a reset after
+    sending to ConnectError; the cause behind them tells.
+    """
+    cause = error.__cause__
+    if cause is None:
+        return False
+    if type(cause).__module__.startswith("aiohttp"):
+        return not any("Connector" in kind.__name__ or "Timeout" in kind.__name__ for kind in type(cause).__mro__)
+    return "client error (SendRequest)" in _causes(cause)
+
+
+def _causes(error: BaseException) -> list[str]:
+    """pyreqwest's chain of causes, outermost first; never empty."""
+    details = getattr(error, "details", None) or {}
+    return [cause["message"] for cause in details.get("causes") or ()] or [str(error)]
+
+
+def _host(url: str) -> str:
+    """Host and port, without any user or password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _build(timeouts: Timeouts, max_connections: int | None) -> "pyreqwest.client.Client":
+    """Proxies come from the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY), CAs from the system."""
+    from pyreqwest.client import ClientBuilder
+
+    builder = (
+        ClientBuilder()
+        .connect_timeout(timedelta(seconds=timeouts.connect))
+        .read_timeout(timedelta(seconds=timeouts.read))
+        .timeout(timedelta(seconds=timeouts.total))
+        .pool_timeout(timedelta(seconds=timeouts.total))
+        .pool_idle_timeout(timedelta(seconds=IDLE))
+        .max_connections(max_connections)
+        .follow_redirects(False)
+        .referer(False)
+        .user_agent(USER_AGENT)
+    )
+    for certificate in _own_certificates(os.environ):
+        builder = builder.add_root_certificate_pem(certificate)
+    return builder.build()
+
+
+def _own_certificates(environ: Mapping[str, str]) -> Iterator[bytes]:
+    """What SSL_CERT_FILE holds. Linux's verifier reads it by itself; those of macOS and Windows do not."""
+    name = environ.get("SSL_CERT_FILE")
+    if not name:
+        return
+    try:
+        found = _PEM.findall(Path(name).read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"SSL_CERT_FILE={name}: {error.strerror}", hint="Set it to a readable PEM file, or unset it."
+        ) from error
+    if not found:
+        raise SettingsError(
+            f"SSL_CERT_FILE={name} holds no PEM certificate.", hint="Set it to a PEM file, or unset it."
+        )
+    yield from found
+
+
+def raise_open_files_limit(needed: int) -> int:
+    """Raise the soft limit of open files to `needed`, as far as the hard limit lets; return what is then available.
+
+    Each request in flight is one open file. On Windows there is no such limit: `needed` comes back.
+    """
+    if sys.platform == "win32":
+        return needed
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed if soft == resource.RLIM_INFINITY else soft
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):  # macOS refuses more than kern.maxfilesperproc, whatever the hard limit says
+        return soft
+    return wanted

@@ -1,0 +1,183 @@
+"""What can be done with a run folder that holds a run: look at it, take its corpus out, see what was set aside."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+
+from smile_async.corpus.formats import CorpusFormat, ExportReport, Record, RoleMap, write_corpus
+from smile_async.dialogue_task import load_dialogue
+from smile_async.engine import account, schema
+from smile_async.engine.ledger import LOCK
+from smile_async.prompt.recipe import Recipe
+from smile_async.rows import Seed
+
+CORPUS = "corpus.jsonl"
+ASIDE = "set-aside.jsonl"
+RECENT = 60.0  # seconds over which rates are taken
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How a run stands, read while it may be going on. Rates are replies and tokens a minute over the last minute;
+    `expected` is about how many rows there will be while the source has not been read to its end."""
+
+    folder: Path
+    state: str
+    counts: account.Counts
+    expected: int | None
+    requests_per_minute: float
+    tokens_per_minute: float
+    seconds_left: float | None
+    stopped_by: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields that programs may rely on."""
+        counts = self.counts
+        return {
+            "run": str(self.folder),
+            "state": self.state,
+            "reason": self.stopped_by,
+            "rows": {
+                "total": counts.total,
+                "accepted": counts.accepted,
+                "set_aside": counts.set_aside,
+                "pending": counts.pending,
+                "total_is_exact": counts.exact,
+                "expected": self.expected,
+            },
+            "reasons": dict(counts.reasons),
+            "attempts": counts.attempts,
+            "replies": counts.replies,
+            "perhaps_billed": counts.perhaps_billed,
+            "tokens": {"prompt": counts.prompt_tokens, "completion": counts.completion_tokens},
+            "spend_usd": round(counts.spend_usd, 6),
+            "in_flight": counts.in_flight,
+            "requests_per_minute": round(self.requests_per_minute, 1),
+            "tokens_per_minute": round(self.tokens_per_minute, 1),
+            "seconds_left": None if self.seconds_left is None else round(self.seconds_left),
+        }
+
+
+def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
+    """Raises `RunNotFoundError` when the folder holds no run."""
+    now = time.time() if now is None else now
+    with closing(schema.open_reader(folder)) as reader:
+        counts = account.read_counts(reader)
+        expected = account.read_meta(reader, "expected_rows")
+        stopped = account.read_meta(reader, "stopped") or {}
+        requests, tokens = reader.execute(
+            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts WHERE paid AND sent_at + took > ?",
+            (now - RECENT,),
+        ).fetchone()
+        ended = reader.execute(
+            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt WHERE a.sent_at + a.took > ?",
+            (now - RECENT,),
+        ).fetchone()[0]
+    running = is_locked(folder)
+    done = counts.exact and counts.pending == 0
+    left = max(
+        (counts.total if counts.exact else max(expected or 0, counts.total)) - counts.accepted - counts.set_aside, 0
+    )
+    return RunStatus(
+        folder=folder,
+        state="running" if running else "done" if done else "stopped",
+        counts=counts,
+        expected=None if counts.exact else expected,
+        requests_per_minute=requests * 60 / RECENT,
+        tokens_per_minute=tokens * 60 / RECENT,
+        seconds_left=left / (ended / RECENT) if running and ended and left else None,
+        stopped_by="" if running or done else stopped.get("reason", "killed"),
+    )
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is working on the run."""
+    lock = FileLock(folder / LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that the run was started with (or last judged by), as it was then."""
+    with closing(schema.open_reader(folder)) as reader:
+        return Recipe.model_validate(account.read_meta(reader, "recipe"))
+
+
+def records(folder: Path) -> Iterator[Record]:
+    """The accepted rows in the source's order, one by one."""
+    with closing(schema.open_reader(folder)) as reader:
+        for row in account.result_rows(reader):
+            seed = Seed.load(row.item)
+            yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags)
+
+
+def export_corpus(
+    folder: Path,
+    out: Path,
+    format: CorpusFormat,  # noqa: A002 - the word that users look for
+    *,
+    system_prompt: str | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write the accepted rows of a run in one of the formats that trainers read, in the source's order."""
+    first, second = list(recipe_of(folder).format.roles)[:2]
+    roles = RoleMap(user=first, assistant=second)
+    return write_corpus(records(folder), out, format, roles=roles, system_prompt=system_prompt, overwrite=overwrite)
+
+
+def write_results(folder: Path) -> tuple[Path, Path]:
+    """Write `corpus.jsonl` (accepted) and `set-aside.jsonl` (with reason and last reply) into the run folder.
+
+    Straight from the ledger's bytes: what was stored as JSON is not read and written again.
+    """
+    with closing(schema.open_reader(folder)) as reader:
+        accepted = (
+            b'{"id":%b,"questionID":%b,"dialogue":%b%b}\n'
+            % (
+                orjson.dumps(row.row_id),
+                orjson.dumps(row.source_id),
+                row.value,
+                b',"flags":' + orjson.dumps(row.flags) if row.flags else b"",
+            )
+            for row in account.result_rows(reader)
+        )
+        corpus = _replace(folder / CORPUS, accepted)
+        aside = (
+            orjson.dumps(
+                {
+                    "id": row.row_id,
+                    "questionID": row.source_id,
+                    "reason": row.reason,
+                    "detail": row.detail,
+                    "reply": row.text,
+                },
+                option=orjson.OPT_APPEND_NEWLINE,
+            )
+            for row in account.set_aside_rows(reader)
+        )
+        return corpus, _replace(folder / ASIDE, aside)
+
+
+def _replace(path: Path, lines: Iterator[bytes]) -> Path:
+    """Write beside and rename: a reader never sees half a file. Open to its owner only."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(lines)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

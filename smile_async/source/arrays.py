@@ -1,0 +1,106 @@
+"""A JSON array of rows (PsyQA's form), in constant memory: ijson is fed piece by piece.
+
+yajl, ijson's C parser, turns a lone surrogate such as `\\ud800` into "?" and joins a high surrogate with whatever
+escape follows it. Both would change people's words in silence, so escapes are paired here before yajl sees them.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from smile_async.dialogue.model import QAPair
+from smile_async.source.files import MAX_ROW_BYTES, Broken, SourceFile
+from smile_async.source.rows import LONE_SURROGATE, SURROGATE_HINT, ColumnMapping, RowProblem, rows_of
+
+# An escape of one character, a whole surrogate pair, or one half of a pair; tried in this order from left to right.
+_ESCAPE = re.compile(
+    rb"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u(?P<half>[dD][89a-fA-F][0-9a-fA-F]{2})|u)",
+    re.DOTALL,
+)
+_REPLACEMENT = rb"\ufffd"  # as long as the half that it stands for: yajl does not stop at it
+
+LONE = RowProblem(LONE_SURROGATE, hint=SURROGATE_HINT)
+_STRUCTURE_HINT = "Check it with 'python3 -m json.tool FILE'. Rows after a broken bracket or quote cannot be found."
+
+
+def read_array(file: SourceFile, columns: ColumnMapping) -> Iterator[QAPair | RowProblem]:
+    import ijson
+
+    done: list[Any] = ijson.sendable_list()
+    parser = ijson.items_coro(done, "item")
+    tainted = False
+    unfinished = 0
+    for piece, taints in _paired(_quoted(file.chunks())):
+        broken = _feed(parser, piece)
+        unfinished = 0 if done else unfinished + len(piece)
+        for item in done:
+            rows = rows_of(item, columns)
+            yield from [LONE] * len(rows) if tainted else rows
+            tainted = False
+        del done[:]
+        tainted = tainted or taints
+        if broken is not None:
+            raise _explained(broken, file)
+        if unfinished > MAX_ROW_BYTES:
+            raise Broken(f"a row is larger than {MAX_ROW_BYTES >> 20} MiB", _STRUCTURE_HINT)
+    _finish(parser, file)
+
+
+def _feed(parser: Any, piece: bytes) -> Exception | None:
+    from ijson.common import JSONError
+
+    if not piece:
+        return None  # for ijson an empty piece is the end
+    try:
+        parser.send(piece)
+    except (JSONError, UnicodeDecodeError, StopIteration) as error:
+        return error
+    return None
+
+
+def _finish(parser: Any, file: SourceFile) -> None:
+    from ijson.common import JSONError
+
+    try:
+        parser.close()
+    except (JSONError, UnicodeDecodeError) as error:
+        raise _explained(error, file) from None
+
+
+def _explained(error: Exception, file: SourceFile) -> Broken:
+    said = error.args[0] if error.args else ""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    if "premature EOF" in text or "incomplete" in text.lower():
+        return Broken("the file ends inside the JSON array: it is cut off", "Copy or download it again, whole.")
+    if isinstance(error, UnicodeDecodeError) or "UTF8" in text:
+        offset = file.first_bad_byte() if file.encoding is None else None
+        return Broken(f"is not UTF-8 at byte offset {offset}", "The file is damaged or not UTF-8 throughout.")
+    return Broken(f"is not valid JSON: {text.splitlines()[0] if text else error!r}", _STRUCTURE_HINT)
+
+
+def _quoted(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut behind a quote: never inside an escape, and a pair cannot reach over a quote either."""
+    rest = b""
+    for chunk in chunks:
+        block = rest + chunk
+        end = block.rfind(b'"') + 1
+        if not end and len(block) > MAX_ROW_BYTES:
+            raise Broken(f"{MAX_ROW_BYTES >> 20} MiB without a quote are no rows of text", _STRUCTURE_HINT)
+        rest = block[end:]
+        if end:
+            yield block[:end]
+    if rest:
+        yield rest
+
+
+def _paired(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Pieces for the parser; True: the row that is unfinished at the end of this piece holds half of a pair."""
+    for piece in pieces:
+        start = 0
+        if b"\\u" in piece and (b"\\ud" in piece or b"\\uD" in piece):
+            for escape in _ESCAPE.finditer(piece):
+                if escape.group("half") is not None:
+                    yield piece[start : escape.start()], True
+                    yield _REPLACEMENT, False
+                    start = escape.end()
+        yield piece[start:], False
