@@ -94,8 +94,8 @@ async def generate_corpus(
 
     Returns the report; `out/corpus.jsonl` then holds the accepted dialogues in source order and
     `out/set-aside.jsonl` the others with their reasons. A run that stopped early (report.state == "stopped") goes on
-    when the same call is made again. Raises `SmileError`s: `SourceError` for a bad source, `RunMismatchError` when `out`
-    holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
+    when the same call is made again. Raises `SmileError`s: `SourceError` for a bad source, `RunMismatchError` when
+    `out` holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
     """
     folder, options = Path(out), options or Options()
     local = isinstance(provider, Endpoint) and provider.provider == "local"

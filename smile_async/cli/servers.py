@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from smile_async.cli.flags import grouped
+
+
+def pairs(text: str) -> Any:
+    return typer.Option(help=text, metavar="NAME=VALUE")
 
 
 def register(app: typer.Typer) -> None:
@@ -49,40 +53,49 @@ def local(
 
 @grouped
 def simulate(
+    *,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free port")] = 8000,
-    rpm: Annotated[int | None, typer.Option(help="requests admitted a minute")] = None,
-    tpm: Annotated[int | None, typer.Option(help="tokens admitted a minute")] = None,
-    latency: Annotated[float, typer.Option(help="seconds to an answer")] = 0.2,
-    per_token: Annotated[float, typer.Option(help="seconds for each token of it")] = 0.0,
-    fault: Annotated[
-        list[str] | None, typer.Option(help="share of requests that fail so: server-error=0.01; may be repeated")
+    latency: Annotated[list[str] | None, pairs("base=0.2, per_token=0.01, jitter=0.1: seconds to an answer")] = None,
+    limit: Annotated[
+        list[str] | None, pairs("requests=600, tokens=300000, window=60, kind=sliding or bucket: what is admitted")
     ] = None,
-    breach: Annotated[
-        list[str] | None, typer.Option(help="share of answers that break a rule: bad-start=0.02; may be repeated")
-    ] = None,
+    fault: Annotated[list[str] | None, pairs("server-error=0.01: share of requests that fail so")] = None,
+    breach: Annotated[list[str] | None, pairs("bad-start=0.02: share of answers that break a rule")] = None,
     dialogues: Annotated[Path | None, typer.Option(help="answer with these dialogues (SMILECHAT-shaped JSONL)")] = None,
+    dialogues_by: Annotated[str | None, typer.Option(help="hash of the prompt, or order of arrival")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(help="503 above so many in flight")] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON file with every setting; flags win over it")] = None,
     seed: Annotated[int | None, typer.Option(help="of faults and answers")] = None,
 ) -> None:
     """Serve a simulated OpenAI-compatible endpoint with limits and faults, for trials that cost nothing.
 
-    smile simulate --rpm 600 --tpm 300000 --fault server-error=0.02 --breach bad-start=0.01
+    smile simulate --limit requests=600 --limit tokens=300000 --fault server-error=0.02 --breach bad-start=0.01
 
-    Answers are canned dialogues; GET /stats tells what the server counted.
+    Flags that take NAME=VALUE may be repeated; a wrong name is answered with those that there are. GET /stats tells
+    what the server counted.
     """
-    from smile_async.simulate.__main__ import serve_command
+    from smile_async.simulate import run_server
+    from smile_async.simulate.settings import read_settings, settings_with
 
-    serve_command(
-        host=host,
-        port=port,
-        settings=settings,
-        changes={
-            "seed": seed,
-            "dialogues": dialogues,
-            "latency": {"base": latency, "per_token": per_token},
-            "limits": {"requests": rpm, "tokens": tpm},
-            "faults": fault or (),
-            "breaches": breach or (),
-        },
-    )
+    tables = {"latency": latency, "limits": limit, "faults": fault, "breaches": breach}
+    chosen = {
+        "seed": seed,
+        "dialogues": dialogues,
+        "dialogues_by": dialogues_by,
+        "max_concurrency": max_concurrency,
+        **{name: dict(_pair(text) for text in given) for name, given in tables.items() if given},
+    }
+    run_server(settings_with(read_settings(settings), chosen), host, port, _announce)
+
+
+def _announce(base_url: str) -> None:
+    sys.stdout.write(f"listening on {base_url}\n")
+    sys.stdout.flush()
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value

@@ -146,7 +146,7 @@ _LATIN_RUN = re.compile(
 
 _REFUSAL_LENGTH = 400  # characters; a longer answer is a failed dialogue rather than an apology
 _REFUSAL = re.compile(
-    r"(?:抱歉|对不起|很遗憾|不好意思).{0,40}(?:无法|不能|不便|不可以|没办法)"
+    r"(?:抱歉|对不起|很遗憾|不好意思).{0,40}(?:无法|不能|不便|不可以|没有?办法)"
     r"|(?:无法|不能|不便|拒绝)(?:为您|为你|帮您|帮你|继续|直接)?(?:提供|生成|完成|回答|协助|满足|处理|改写|创作|继续)"
     r"|作为.{0,8}(?:AI|人工智能|语言模型|大模型|助手).{0,60}(?:无法|不能|不便|不会)"
     r"|\bI(?:['’]m| am) (?:\w+ )?sorry\b"

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from smile_async.errors import SettingsError
+from smile_async.settings import checked
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -118,3 +122,27 @@ class SimulatorSettings(_Settings):
             msg = f"shares of faults and breaches sum to {total:g}: lower them to at most 1 together"
             raise ValueError(msg)
         return self
+
+
+def read_settings(path: Path | None) -> SimulatorSettings:
+    """Every setting from a JSON file; the defaults when there is none. Raises `SettingsError`."""
+    if path is None:
+        return SimulatorSettings()
+    try:
+        values = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error}", hint="Check the path and the JSON of --settings."
+        ) from error
+    return checked(SimulatorSettings, values, where=str(path))
+
+
+def settings_with(settings: SimulatorSettings, changes: Mapping[str, Any]) -> SimulatorSettings:
+    """A copy with `changes` that are not None; a table's entries are changed one by one. Raises `SettingsError`."""
+    values: dict[str, Any] = settings.model_dump()
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            values[name] = {**values[name], **value}
+        elif value is not None:
+            values[name] = value
+    return checked(SimulatorSettings, values, where="flags")
