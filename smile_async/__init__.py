@@ -1,1 +1,80 @@
-"""Turn single-turn QA corpora into validated multi-turn dialogue corpora, at the limit of the quota."""
+"""Turn single-turn QA corpora into validated multi-turn dialogue corpora, at the limit of the quota.
+
+    run = await generate_corpus("psyqa.json", "runs/first", provider=Endpoint(model="gpt-4o-mini"))
+
+Names are loaded when they are first used: importing the package touches no network, disk or environment.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smile_async.dialogue.model import Dialogue, QAPair, Utterance
+    from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, Usage
+    from smile_async.engine.run import RunReport, StopSwitch, run
+    from smile_async.engine.task import Accepted, Provider, Rejected, Task
+    from smile_async.errors import SmileError
+    from smile_async.pipeline import Options, generate_corpus, resume_corpus, revalidate_corpus
+    from smile_async.prompt.recipe import Recipe, load_recipe
+    from smile_async.run_folder import RunStatus, export_corpus, read_status, records
+    from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
+
+_HOMES = {
+    "smile_async.dialogue.model": ("Dialogue", "QAPair", "Utterance"),
+    "smile_async.engine.job": ("Failure", "FailureKind", "Message", "Reply", "Request", "Usage"),
+    "smile_async.engine.run": ("RunReport", "StopSwitch", "run"),
+    "smile_async.engine.task": ("Accepted", "Provider", "Rejected", "Task"),
+    "smile_async.errors": ("SmileError",),
+    "smile_async.pipeline": ("Options", "generate_corpus", "resume_corpus", "revalidate_corpus"),
+    "smile_async.prompt.recipe": ("Recipe", "load_recipe"),
+    "smile_async.run_folder": ("RunStatus", "export_corpus", "read_status", "records"),
+    "smile_async.settings": ("Endpoint", "Intake", "Limits", "Prices", "RetryPolicy", "Sampling", "Timeouts"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Accepted",
+    "Dialogue",
+    "Endpoint",
+    "Failure",
+    "FailureKind",
+    "Intake",
+    "Limits",
+    "Message",
+    "Options",
+    "Prices",
+    "Provider",
+    "QAPair",
+    "Recipe",
+    "Rejected",
+    "Reply",
+    "Request",
+    "RetryPolicy",
+    "RunReport",
+    "RunStatus",
+    "Sampling",
+    "SmileError",
+    "StopSwitch",
+    "Task",
+    "Timeouts",
+    "Usage",
+    "Utterance",
+    "export_corpus",
+    "generate_corpus",
+    "load_recipe",
+    "read_status",
+    "records",
+    "resume_corpus",
+    "revalidate_corpus",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
