@@ -119,4 +119,11 @@ def _headers(api_key: SecretStr | None, more: Mapping[str, str]) -> dict[str, st
     key = api_key.get_secret_value().strip() if api_key else ""
     if key:
         headers["authorization"] = f"Bearer {key}"
-    return headers | {name.lower(): value for name, value in more.items()}
+    headers |= {name.lower(): value for name, value in more.items()}
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise SettingsError(
+                f"The header {name!r} (or the key in it) holds a character that HTTP cannot send.",
+                hint="Was it pasted with a quotation mark or a line break?",
+            )
+    return headers

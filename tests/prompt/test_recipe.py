@@ -75,7 +75,11 @@ def test_the_papers_prompts_word_for_word(name: str, figure: list[str]) -> None:
 @pytest.mark.parametrize("name", ["smile", "standard", "standardT"])
 def test_the_papers_settings_and_rules(name: str) -> None:
     recipe = load_recipe(name)
-    assert recipe.sampling.model_dump(exclude_none=True) == {"temperature": 1.0, "top_p": 1.0, "extra": {}}  # section 4.1
+    assert recipe.sampling.model_dump(exclude_none=True) == {
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "extra": {},
+    }  # section 4.1
     assert recipe.format.min_turns == 5
     assert recipe.format.roles == {"client": ("求助者",), "counselor": ("支持者",)}
     assert recipe.format.opener is None

@@ -1,0 +1,134 @@
+"""What each provider's errors mean, as they were seen on the wire."""
+
+import orjson
+import pytest
+
+from smile_async.engine.job import FATAL, FailureKind
+from smile_async.provider.masking import masked, without_echo
+from smile_async.provider.status import classify
+
+K = FailureKind
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
+ALIYUN = QUOTA + " For details, see: https://help.aliyun.com/zh/model-studio/error-code#token-limit"
+
+
+def openai(code: object = None, message: str = "m", kind: str | None = None) -> bytes:
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, openai("invalid_api_key"), K.AUTH),
+        (403, b"", K.AUTH),
+        (407, b"", K.AUTH),
+        (404, openai("model_not_found"), K.UNKNOWN_MODEL),
+        (404, b"<html>not found</html>", K.UNKNOWN_MODEL),
+        (400, openai("1211", "模型不存在"), K.UNKNOWN_MODEL),  # Zhipu
+        (402, openai("invalid_request_error", "Insufficient Balance"), K.QUOTA_EXHAUSTED),  # DeepSeek
+        (429, openai("insufficient_quota", QUOTA, "insufficient_quota"), K.QUOTA_EXHAUSTED),  # OpenAI
+        (429, openai(None, "suspended", "exceeded_current_quota_error"), K.QUOTA_EXHAUSTED),  # Moonshot
+        (429, openai("1113", "余额不足"), K.QUOTA_EXHAUSTED),  # Zhipu
+        (400, openai("Arrearage", "good standing"), K.QUOTA_EXHAUSTED),  # DashScope
+        (403, openai("AllocationQuota.FreeTierOnly"), K.QUOTA_EXHAUSTED),  # DashScope
+        (403, openai("insufficient_user_quota"), K.QUOTA_EXHAUSTED),  # one-api
+        # DashScope's minute of tokens: OpenAI's code and words, its own link or a request id beside the error
+        (429, openai("insufficient_quota", ALIYUN, "insufficient_quota"), K.RATE_LIMITED),
+        (429, b'{"error":{"code":"insufficient_quota","message":"x"},"request_id":"7"}', K.RATE_LIMITED),
+        (429, b'{"code":"Throttling.AllocationQuota","message":"Allocated quota exceeded"}', K.RATE_LIMITED),
+        (429, openai("limit_burst_rate", "Request rate increased too quickly"), K.RATE_LIMITED),
+        (429, openai("rate_limit_exceeded"), K.RATE_LIMITED),
+        (429, b"", K.RATE_LIMITED),
+        (429, openai(1302), K.RATE_LIMITED),
+        (409, b"", K.RATE_LIMITED),
+        (425, b"", K.RATE_LIMITED),
+        (429, openai(None, "busy", "engine_overloaded_error"), K.OVERLOADED),  # Moonshot
+        (503, b"", K.OVERLOADED),
+        (529, b"", K.OVERLOADED),
+        (400, openai("content_filter"), K.CONTENT_FILTER),
+        (400, b'{"error":{"code":null,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}', K.CONTENT_FILTER),
+        (400, openai("1301"), K.CONTENT_FILTER),
+        (400, openai("data_inspection_failed"), K.CONTENT_FILTER),
+        (400, b'{"code":"DataInspectionFailed","message":"m"}', K.CONTENT_FILTER),
+        (500, openai("sensitive_words_detected"), K.CONTENT_FILTER),
+        (400, openai(None, "too long"), K.BAD_REQUEST),
+        (413, b"", K.BAD_REQUEST),
+        (422, b'{"detail":[{"loc":["body"],"msg":"x"}]}', K.BAD_REQUEST),
+        (418, b"", K.BAD_REQUEST),
+        (308, b"", K.BAD_REQUEST),
+        (408, b"", K.TIMEOUT),
+        (500, b"[]", K.SERVER_ERROR),
+        (502, b"<html>bad gateway</html>", K.SERVER_ERROR),
+        (504, b"null", K.SERVER_ERROR),
+    ],
+)
+def test_kind_by_status_and_code(status: int, body: bytes, kind: FailureKind) -> None:
+    failure = classify(status, body, {}, 0.0)
+
+    assert (failure.kind, failure.status) == (kind, status)
+    assert failure.detail.startswith(f"HTTP {status}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "hint"),
+    [
+        (404, b"<html>", "base_url looks wrong"),
+        (404, b'{"detail":"Not Found"}', "base_url looks wrong"),  # FastAPI, and so vLLM, of an unknown path
+        (404, openai("model_not_found", "no model x"), "does not know the model: no model x"),
+        (301, b"", "check base_url"),
+        (401, b"", "check the key"),
+        (407, b"", "HTTPS_PROXY"),
+    ],
+)
+def test_detail_says_what_to_do(status: int, body: bytes, hint: str) -> None:
+    assert hint in classify(status, body, {}, 0.0).detail
+
+
+def test_the_servers_wait_and_pace_come_along() -> None:
+    headers = {"retry-after": "3", "x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0"}
+
+    failure = classify(429, b"", headers, 0.0)
+
+    assert failure.retry_after == 3.0
+    assert failure.pace is not None
+    assert failure.pace.requests_remaining == 0
+
+
+def test_fatal_is_what_no_other_row_can_escape() -> None:
+    """A filter and a bad request are the row's own; a key, a model and an empty account are everybody's."""
+    kinds = {classify(status, b"", {}, 0.0).kind for status in (401, 402, 404)}
+
+    assert kinds == FATAL
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Incorrect API key provided: sk-abc12***************wxyz. Find it at https://x",
+        "Authorization: Bearer abcdef123456",
+        "proxy http://user:abcdef123456@10.0.0.1:3128 said no",
+        "key 0123456789abcdef0123456789abcdef refused",
+        "api_key=abcdef123456",
+    ],
+)
+def test_keys_and_passwords_are_masked(text: str) -> None:
+    shown = masked(text)
+
+    assert "***" in shown
+    assert not any(part in shown for part in ("abc12", "wxyz", "abcdef123456", "0123456789abcdef"))
+
+
+def test_messages_are_one_line_of_at_most_200_characters() -> None:
+    shown = masked("x\n y" * 1_000)
+
+    assert len(shown) == 200
+    assert "\n" not in shown
+
+
+def test_what_a_server_quotes_of_the_request_is_cut_out() -> None:
+    """8 characters in a row are an echo; the message around it stays."""
+    sent = ["我最近总是睡不好，一闭上眼睛就想起工作。", "second"]
+
+    assert without_echo("输入 '一闭上眼睛就想' 违规", sent) == "输入 '一闭上眼睛就想' 违规"  # 7: too short to tell
+    assert without_echo("bad input: 总是睡不好，一闭上眼睛就想起工作 (400)", sent) == "bad input: […] (400)"
+    assert without_echo("nothing quoted", sent) == "nothing quoted"
