@@ -23,7 +23,7 @@ from smile_async.errors import MissingExtraError, SmileError, UsageError
 from smile_async.provider.llama import PLAIN_TEMPLATE, ServeSettings
 from smile_async.provider.model_file import EMBEDDED, EXTRA, embedded_model_file, named_model_file
 
-SLOTS = 4  # measured on two cores; see docs/local-model.md
+SLOTS = 4  # answers at a time; on two cores no number of slots is known to be clearly faster (docs/local-model.md)
 CONTEXT_PER_SLOT = 4096  # tokens: examples 800, a source of 1,800 characters 1,300, a dialogue 600
 START_TIMEOUT = 120.0  # seconds; the embedded model takes 2, a model of 8 GB from a slow disk a minute
 STOP_TIMEOUT = 5.0  # seconds
