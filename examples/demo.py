@@ -14,7 +14,7 @@ from pathlib import Path
 from smile_async import read_status, records
 
 SAMPLE = Path(__file__).parent / "data" / "sample-psyqa.json"
-ROWS = 8  # of the sample: about a minute and a half on two cores
+ROWS = 6  # of the sample: a minute on two idle cores, two where something else keeps one busy
 
 
 def main(folder: Path) -> None:

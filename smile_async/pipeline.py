@@ -18,7 +18,7 @@ from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge, reopen
 from smile_async.engine.run import RunReport, StopSwitch, run
 from smile_async.engine.task import Provider, Task
-from smile_async.errors import RunMismatchError, RunNotFoundError, SettingsError
+from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SettingsError, SmileError
 from smile_async.prompt.recipe import Recipe, load_recipe
 from smile_async.rows import Given, Seed, expected_rows, opened, seeds
 from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import httpx
 
 LOCAL_RECIPE = "smile-local"  # few examples and a grammar: what a small base model needs
+LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow, and giving up would only begin anew
 MEMORY_SOURCE = "(rows in memory)"
+OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ async def generate_corpus(
         "endpoint": provider.model_dump(mode="json") if isinstance(provider, Endpoint) else None,
         "options": options.as_notes(),
     }
+    if provider is None or isinstance(provider, Endpoint):
+        options = replace(options, limits=_within_open_files(options.limits, notify))
     async with _answering(provider, recipe, options, client, notify) as (answering, limits):
         try:
             report = await run(
@@ -124,10 +128,26 @@ async def generate_corpus(
                 stop=stop,
                 pulse=pulse,
             )
-        finally:
-            if (folder / schema.DATABASE).exists() and not run_folder.is_locked(folder):
-                run_folder.write_results(folder)
+        except (RunInUseError, RunMismatchError):
+            raise  # another's run: it stays as it is
+        except BaseException:
+            _write_what_there_is(folder, notify)
+            raise
+    if report.state == "done":
+        run_folder.write_results(folder)
+    else:
+        _write_what_there_is(folder, notify)
     return report
+
+
+def _write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
+    """The results of a run that stopped. When they cannot be written either, what stopped it stays the news."""
+    if not (folder / schema.DATABASE).exists():
+        return
+    try:
+        run_folder.write_results(folder)
+    except SmileError as error:
+        notify(str(error))
 
 
 async def resume_corpus(
@@ -184,10 +204,12 @@ async def revalidate_corpus(out: str | Path, recipe: str | Path | Recipe | None 
     """
     folder = Path(out)
     before = Recipe.model_validate(read_notes(folder)["recipe"])
-    after = before if recipe is None else _recipe(recipe)
+    wanted = before if recipe is None else _recipe(recipe)
+    # The run stays what it is, under its name: only the rules are others, and `smile retry` then judges by them.
+    after = wanted.model_copy(update={"name": before.name, "version": before.version})
     if after.digest != before.digest:
         raise RunMismatchError(
-            f"Recipe {after.name!r} asks another prompt than the run's ({before.name!r}).",
+            f"Recipe {wanted.name!r} asks another prompt than the run's ({before.name!r}).",
             hint="Change only the rules under [format] and [format.rules]; a new prompt needs a new run.",
         )
     with closing(schema.open_reader(folder)) as reader:
@@ -229,6 +251,21 @@ def _source_note(source: Given) -> str | None:
     return str(Path(source).absolute()) if isinstance(source, str | Path) else MEMORY_SOURCE
 
 
+def _within_open_files(limits: Limits, notify: Callable[[str], None]) -> Limits:
+    """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
+    from smile_async.provider import raise_open_files_limit
+
+    room = raise_open_files_limit(limits.concurrency + OTHER_FILES) - OTHER_FILES
+    if room >= limits.concurrency:
+        return limits
+    fewer = max(room, 1)
+    notify(
+        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not {limits.concurrency:,}."
+        " For more, raise the limit (ulimit -n)."
+    )
+    return limits.model_copy(update={"concurrency": fewer})
+
+
 @asynccontextmanager
 async def _answering(
     provider: Provider | Endpoint | None,
@@ -251,7 +288,8 @@ async def _answering(
             if "concurrency" not in limits.model_fields_set:
                 limits = limits.model_copy(update={"concurrency": served.concurrency})
             at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="")
-            async with _chat(at, recipe, options, limits, None) as chat:
+            patient = replace(options, timeouts=LOCAL_TIMEOUTS)
+            async with _chat(at, recipe, patient, limits, None) as chat:
                 yield chat, limits
         return
     async with _chat(endpoint, recipe, options, options.limits, client) as chat:

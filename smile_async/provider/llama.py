@@ -61,6 +61,9 @@ def listen(settings: ServeSettings) -> Any:
     params.n_ctx = settings.context_per_slot * settings.slots
     params.cpuparams.n_threads = settings.threads
     params.cpuparams_batch.n_threads = settings.threads
+    # Threads that wait asleep instead of spinning: as fast on a quiet machine, and where something else takes a core,
+    # 20 to 31 tokens a second instead of 7 to 20.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
     # Gemma's sliding window forgets the beginning of a prompt; the whole cache kept, a prefix that many requests
     # share (the examples of a few-shot recipe) is computed once for each slot.
     params.swa_full = True
