@@ -16,6 +16,7 @@ from smile_async.corpus.formats import CorpusFormat, ExportReport, Record, RoleM
 from smile_async.dialogue_task import load_dialogue
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
+from smile_async.errors import StoppedError
 from smile_async.prompt.recipe import Recipe
 from smile_async.rows import Seed
 
@@ -70,6 +71,7 @@ def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
     """Raises `RunNotFoundError` when the folder holds no run."""
     now = time.time() if now is None else now
     with closing(schema.open_reader(folder)) as reader:
+        running = is_locked(folder)  # asked first: a run that ends meanwhile is not taken for one that was killed
         counts = account.read_counts(reader)
         expected = account.read_meta(reader, "expected_rows")
         stopped = account.read_meta(reader, "stopped") or {}
@@ -81,7 +83,6 @@ def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
             "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt WHERE a.sent_at + a.took > ?",
             (now - RECENT,),
         ).fetchone()[0]
-    running = is_locked(folder)
     done = counts.exact and counts.pending == 0
     left = max(
         (counts.total if counts.exact else max(expected or 0, counts.total)) - counts.accepted - counts.set_aside, 0
@@ -140,7 +141,8 @@ def export_corpus(
 def write_results(folder: Path) -> tuple[Path, Path]:
     """Write `corpus.jsonl` (accepted) and `set-aside.jsonl` (with reason and last reply) into the run folder.
 
-    Straight from the ledger's bytes: what was stored as JSON is not read and written again.
+    Straight from the ledger's bytes: what was stored as JSON is not read and written again. Raises `StoppedError` when
+    the disk refuses: the ledger still holds it all.
     """
     with closing(schema.open_reader(folder)) as reader:
         accepted = (
@@ -172,12 +174,20 @@ def write_results(folder: Path) -> tuple[Path, Path]:
 
 def _replace(path: Path, lines: Iterator[bytes]) -> Path:
     """Write beside and rename: a reader never sees half a file. Open to its owner only."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = None
     try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(lines)
         Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoppedError(
+                f"{path} cannot be written: {error.strerror}.",
+                reason="disk",
+                hint=f"Nothing is lost, the ledger holds it: make room, then `smile resume {path.parent}`.",
+            ) from error
         raise
     return path

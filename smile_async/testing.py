@@ -16,6 +16,9 @@ T = TypeVar("T")
 TICK = 1e-6  # seconds: a step lands this far past its timer, else float rounding leaves it undue and time stands still
 
 
+INSTANT = 1e-9  # seconds: what a round of the loop costs at least, else a timer set a rounding ahead never comes due
+
+
 class _Leaping(selectors.BaseSelector):
     """A selector that never waits: where the loop would, it moves the clock instead."""
 
@@ -37,6 +40,7 @@ class _Leaping(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._inner.select(0)
+        self.now += INSTANT
         if ready or timeout == 0:
             return ready
         if timeout is None:

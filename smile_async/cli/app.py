@@ -5,12 +5,14 @@ import sys
 import typer
 
 from smile_async.cli import corpus, runs, servers
-from smile_async.errors import SmileError
+from smile_async.errors import SmileError, SourceError
 
 EPILOG = (
     "Exit codes: 0 every row accepted; 2 usage; 3 done, some rows set aside; 4 stopped before the end, go on with "
     "smile resume; 130 interrupted."
 )
+
+SKIPPING = frozenset({"generate", "prepare"})  # commands that take --skip-bad-rows
 
 app = typer.Typer(
     name="smile",
@@ -44,4 +46,6 @@ def main() -> None:
         app()
     except SmileError as error:
         sys.stderr.write(f"error: {error}\n")
+        if isinstance(error, SourceError) and error.row is not None and SKIPPING.intersection(sys.argv):
+            sys.stderr.write("  --skip-bad-rows sets such rows aside, counted, instead of stopping.\n")
         sys.exit(error.exit_code)

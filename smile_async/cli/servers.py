@@ -1,12 +1,18 @@
 """The commands that serve: the simulated endpoint and the embedded model."""
 
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from smile_async.cli.flags import grouped
+from smile_async.errors import SmileError
+
+WATCH = 1.0  # seconds between two looks at whether the model's process lives
 
 
 def pairs(text: str) -> Any:
@@ -48,7 +54,17 @@ def local(
     with server:
         sys.stdout.write(f"listening on {server.endpoint.base_url} (model {server.endpoint.model})\n")
         sys.stdout.flush()
-        server.wait()
+        _until_told_to_stop(lambda: server.running)
+
+
+def _until_told_to_stop(alive: Callable[[], bool]) -> None:
+    """Until Ctrl-C or SIGTERM. Raises `SmileError` when the server ends by itself."""
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    while not told.wait(WATCH):
+        if not alive():
+            raise SmileError("The local server ended by itself.", hint="Start it again; was there memory enough?")
 
 
 @grouped

@@ -71,7 +71,7 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
 
 
 def _exists(path: Path) -> UsageError:
-    return UsageError(f"{path} exists already.", hint="Name another place, or say that it may be overwritten.")
+    return UsageError(f"{path} exists already.", hint="Name another place, or let it be replaced (--overwrite).")
 
 
 def _beside(path: Path, make: Callable[..., Made]) -> Made:

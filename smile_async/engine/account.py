@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from smile_async.engine.job import PERHAPS_BILLED, FailureKind
+from smile_async.engine.job import PERHAPS_BILLED
 
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
@@ -99,7 +99,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         ends = connection.execute("SELECT state, reason, count(*) FROM outcomes GROUP BY state, reason").fetchall()
         paid = connection.execute(sums, PERHAPS_BILLED_KINDS).fetchone()
         in_flight = _one(connection, "SELECT count(*) FROM flights")
-        exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows'") == 1
+        exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
     finally:
         connection.execute("COMMIT")
     attempts, replies, prompt, completion, cost, perhaps = paid
@@ -128,10 +128,6 @@ def read_meta(connection: sqlite3.Connection, key: str) -> Any:
     return None if found is None else orjson.loads(found[0])
 
 
-NOT_COUNTED = (LOST, str(FailureKind.RATE_LIMITED), str(FailureKind.CONNECT))
-"""Verdicts of attempts that a row's budget is not charged for."""
-
-
 def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator[PendingRow]:
     """Rows that were read and have no outcome, in order.
 
@@ -140,13 +136,13 @@ def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator
     """
     since = read_meta(connection, "budget_from") or 0
     connection.execute("DROP TABLE IF EXISTS temp.waiting")
+    connection.execute("CREATE TEMP TABLE waiting (ordinal INTEGER PRIMARY KEY, replies REAL, failures REAL)")
     connection.execute(
-        """CREATE TEMP TABLE waiting AS
-           SELECT r.ordinal AS ordinal, total(a.paid) AS replies, count(a.attempt) - total(a.paid) AS failures
+        """INSERT INTO temp.waiting SELECT r.ordinal, total(a.paid), total(a.charged)
            FROM rows r LEFT JOIN outcomes o ON o.ordinal = r.ordinal
-                       LEFT JOIN attempts a ON a.ordinal = r.ordinal AND a.attempt >= ? AND a.verdict NOT IN (?,?,?)
+                       LEFT JOIN attempts a ON a.ordinal = r.ordinal AND a.attempt >= ?
            WHERE o.ordinal IS NULL AND r.item IS NOT NULL GROUP BY r.ordinal""",
-        (since, *NOT_COUNTED),
+        (since,),
     )
     last = -1
     while True:

@@ -28,6 +28,7 @@ class TokenEstimate:
     def __init__(self) -> None:
         self._seen = 0
         self._ratio = FIRST_TOKENS_PER_CHARACTER
+        self._highest_ratio = 0.0
         self._completion = FIRST_COMPLETION
         self._variance = 0.0
 
@@ -45,12 +46,18 @@ class TokenEstimate:
         return Expected(request.characters * self._ratio, completion)
 
     def ceiling(self, request: Request) -> Expected:
-        """What a request costs at most, as far as can be told: `max_tokens` where set, else mean + 4 deviations."""
+        """What a request costs at most, as far as can be told: `max_tokens` where set, else mean + 4 deviations; the
+        prompt at a tenth above the most tokens a character seen."""
         if request.max_tokens is not None:
             completion = float(request.max_tokens)
         else:
             completion = self._completion + 4 * self.spread if self._seen else 2 * FIRST_COMPLETION
-        return Expected(request.characters * self._ratio * 1.1, completion)
+        return Expected(request.characters * max(self._ratio, self._highest_ratio) * 1.1, completion)
+
+    def doubt(self, requests: int) -> float:
+        """Standard deviation of the sum of so many completions about `requests` times the mean: their own spread, and
+        that the mean itself comes from few replies."""
+        return self.spread * math.sqrt(requests + requests * requests / min(max(self._seen, 1), MEMORY))
 
     @property
     def spread(self) -> float:
@@ -61,7 +68,9 @@ class TokenEstimate:
         self._seen += 1
         weight = max(1 / self._seen, 1 / MEMORY)
         if request.characters:
-            self._ratio += weight * (usage.prompt_tokens / request.characters - self._ratio)
+            ratio = usage.prompt_tokens / request.characters
+            self._ratio += weight * (ratio - self._ratio)
+            self._highest_ratio = max(self._highest_ratio, ratio)
         difference = usage.completion_tokens - self._completion
         self._completion += weight * difference
         # Welford's update with fading memory: the first reply sets the mean and leaves no variance.

@@ -1,7 +1,8 @@
 """Where jobs come from: first the rows that an earlier part of the run left pending, then the source.
 
-The source is read ahead by one batch in a worker thread. Each row is noted in the ledger before it can be asked, by
-its id; a row whose id is known already is not asked again.
+The source is read ahead by one batch in a worker thread. Each row is noted in the ledger by its name: its id, and for
+what repeats an earlier row of the source the id with the number of the repetition. A name that is known already is
+not asked again, wherever in the source it stands now.
 """
 
 import asyncio
@@ -70,13 +71,21 @@ class Feed(Generic[Item]):
         self._ready: deque[Job[Item]] = deque()
         self._ahead: asyncio.Task[_Read[Item]] | None = None
         self._pending: Iterator[account.PendingRow] | None = account.pending_rows(reader)
-        last = reader.execute("SELECT max(ordinal), max(position) FROM rows").fetchone()
-        self._next_ordinal = 0 if last[0] is None else last[0] + 1
-        self._seen_to = -1 if last[1] is None else last[1]
+        last = reader.execute("SELECT max(ordinal) FROM rows").fetchone()[0]
+        self._resumed = last is not None
+        self._next_ordinal = last + 1 if self._resumed else 0
         self._ended = False
+        # Names passed in this reading of the source, on the disk: memory stays flat.
+        reader.execute("DROP TABLE IF EXISTS temp.passed")
+        reader.execute("CREATE TEMP TABLE passed (row_id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID")
 
     def __repr__(self) -> str:
         return f"<Feed [{len(self._ready)} ready, {self._next_ordinal} rows read{', ended' if self._ended else ''}]>"
+
+    @property
+    def exhausted(self) -> bool:
+        """`next` will give None: every row has been handed out."""
+        return self._ended and not self._ready
 
     async def next(self) -> Job[Item] | None:
         """The next job; None when there is none left. Raises what the source raises."""
@@ -92,9 +101,10 @@ class Feed(Generic[Item]):
     async def close(self) -> None:
         """Let the batch that is being read come to its end: a thread cannot be interrupted."""
         if self._ahead is not None:
-            await asyncio.wait([self._ahead])
-            self._ahead.exception()  # looked at, so that it is not reported as forgotten
-            self._ahead = None
+            ahead, self._ahead = self._ahead, None
+            await asyncio.wait([ahead])
+            if not ahead.cancelled():
+                ahead.exception()  # looked at, so that it is not reported as forgotten
 
     def _refill_from_ledger(self) -> None:
         assert self._pending is not None
@@ -120,7 +130,6 @@ class Feed(Generic[Item]):
             self._ledger.write(read.records, meta=meta, events=read.events)
         self._ready.extend(read.jobs)
         if not read.ended:
-            await self._ledger.flush()  # the next batch looks these ids up
             self._ahead = self._read_ahead()
 
     def _read_ahead(self) -> "asyncio.Task[_Read[Item]]":
@@ -132,23 +141,21 @@ class Feed(Generic[Item]):
         for position, item in islice(self._items, BATCH):
             data = item.detail.encode() if isinstance(item, Unreadable) else self._task.dump_item(item)
             rows.append((position, item, data, hashlib.blake2b(data, digest_size=16, key=self._key).hexdigest()))
-        known = self._known(row_id for _, _, _, row_id in rows)
+        names = self._name([row_id for _, _, _, row_id in rows])
+        known = self._known(names) if self._resumed else set()
         read: _Read[Item] = _Read([], [], [], ended=len(rows) < BATCH)
-        for position, item, data, row_id in rows:
-            if row_id not in known:
-                known.add(row_id)
-                self._admit(read, position, item, data, row_id)
-            elif position > self._seen_to:
-                self._set_aside(read, position, f"{row_id}-{position}", DUPLICATE, f"same as row {row_id}", data)
+        for (position, item, data, row_id), name in zip(rows, names, strict=True):
+            if name in known:
+                continue
+            if isinstance(item, Unreadable):
+                self._set_aside(read, position, name, BAD_ROW, item.detail, None)
+            elif name != row_id:
+                self._set_aside(read, position, name, DUPLICATE, f"same as row {row_id}", data)
+            else:
+                ordinal = self._count()
+                read.records.append(("rows", (ordinal, name, self._task.source_id(item), position, data)))
+                read.jobs.append(Job(ordinal, name, item))
         return read
-
-    def _admit(self, read: _Read[Item], position: int, item: Item | Unreadable, data: bytes, row_id: str) -> None:
-        if isinstance(item, Unreadable):
-            self._set_aside(read, position, row_id, BAD_ROW, item.detail, None)
-            return
-        ordinal = self._count()
-        read.records.append(("rows", (ordinal, row_id, self._task.source_id(item), position, data)))
-        read.jobs.append(Job(ordinal, row_id, item))
 
     def _set_aside(
         self, read: _Read[Item], position: int, row_id: str, reason: str, detail: str, data: bytes | None
@@ -162,12 +169,24 @@ class Feed(Generic[Item]):
         self._next_ordinal += 1
         return self._next_ordinal - 1
 
-    def _known(self, row_ids: Iterable[str]) -> set[str]:
-        ids = list(row_ids)
-        marks = ",".join("?" * len(ids))
+    def _name(self, row_ids: list[str]) -> list[str]:
+        """The id where a row stands first in the source, and `id-1`, `id-2`... where it is repeated."""
+        execute, names = self._reader.execute, []
+        execute("BEGIN")
+        for row_id in row_ids:
+            times = execute(
+                "INSERT INTO passed VALUES (?, 0) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
+                (row_id,),
+            ).fetchone()[0]
+            names.append(f"{row_id}-{times}" if times else row_id)
+        execute("COMMIT")
+        return names
+
+    def _known(self, names: list[str]) -> set[str]:
+        marks = ",".join("?" * len(names))
         found = self._reader.execute(
             f"SELECT group_concat(row_id) FROM rows WHERE row_id IN ({marks})",  # noqa: S608 (marks)
-            ids,
+            names,
         ).fetchone()[0]
         return set(found.split(",")) if found else set()
 

@@ -21,32 +21,36 @@ from filelock import FileLock, Timeout
 
 from smile_async.engine import schema
 from smile_async.engine.events import Event
-from smile_async.errors import RunInUseError, RunMismatchError, StoppedError
+from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
 GATHER = 0.02  # seconds: how long a commit waits for company
 UNSAVED_MAX = 1_024  # replies: when the disk is slower than the network, asking waits
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK = "lock"
+LOCK_WAIT = 0.2  # seconds: `smile status` holds the lock for an instant to see whether it is free
 RESERVE = "reserve"
 CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
 
 Row = tuple[Any, ...]
-WIDTHS = {"rows": 5, "flights": 3, "attempts": 11, "replies": 7, "outcomes": 5, "results": 2}
+WIDTHS = {"rows": 5, "flights": 3, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2}
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
+JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
 
 
 @dataclass(slots=True)
 class Batch:
-    """What the next commit writes, by table; `landed` are flights to be taken off, `events` what to tell then."""
+    """What the next commit writes, by table; `landed` are flights to be taken off, `events` what to tell then, `last`
+    the number of the last write in it."""
 
     tables: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in WIDTHS})
     landed: list[int] = field(default_factory=list)
     meta: list[tuple[str, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    last: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.landed or self.meta or self.events or any(self.tables.values()))
+        return self.last > 0
 
     def before(self, later: "Batch") -> None:
         """Take what came after a batch that could not be written."""
@@ -55,6 +59,12 @@ class Batch:
         self.landed += later.landed
         self.meta += later.meta
         self.events += later.events
+        self.last = max(self.last, later.last)
+
+    def scrub(self) -> None:
+        """Replace what UTF-8 cannot hold (half of a surrogate pair, as JSON escapes may smuggle it in)."""
+        for table, rows in self.tables.items():
+            self.tables[table] = [tuple(_utf8(value) for value in row) for row in rows]
 
 
 class Ledger:
@@ -77,8 +87,8 @@ class Ledger:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._closing = False
-        self._asked = 0  # batches asked to be flushed, and written: `flush` waits for the one to reach the other
-        self._unsaved = 0
+        self._written = self._durable = 0  # numbers of the last write and of the last one committed
+        self._unsaved = 0  # replies
         self._saved = asyncio.Event()
         self._scheduled = False
         self._thread = threading.Thread(target=self._work, name="smile-ledger", daemon=True) if threaded else None
@@ -97,23 +107,20 @@ class Ledger:
         kept free on the disk for their replies.
         """
         schema.make_private_folder(folder)
-        lock = FileLock(folder / LOCK, mode=0o600)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunInUseError(
-                f"{folder} is in use: another process is working on this run.",
-                hint=f"Wait for it, stop it with Ctrl-C, or look at it with `smile status {folder}`.",
-            ) from None
-        try:
-            connection = schema.open_writer(folder)
-            _check_identity(connection, folder, identity)
-            _note_lost_flights(connection)
+        with contextlib.ExitStack() as undo:
+            lock = _take_lock(folder)
+            undo.callback(lock.release)
+            try:
+                connection = schema.open_writer(folder)
+                undo.callback(connection.close)
+                _check_identity(connection, folder, identity)
+                _note_lost_flights(connection)
+            except (OSError, sqlite3.Error) as error:
+                raise schema.broken(folder, error) from error
             _keep_reserve(folder, in_flight)
-        except BaseException:
-            lock.release()
-            raise
-        return cls(folder, connection, lock, threaded=threaded)
+            ledger = cls(folder, connection, lock, threaded=threaded)
+            undo.pop_all()
+        return ledger
 
     def listen(self, on_commit: Callable[[Sequence[Event]], None], on_trouble: Callable[[str], None]) -> None:
         """`on_commit` gets the events of each commit, `on_trouble` a message when the disk fails; both on the loop."""
@@ -131,6 +138,8 @@ class Ledger:
         """Add `records` (table, values) to the next commit. Returns at once."""
         with self._guard:
             batch = self._batch
+            self._written += 1
+            batch.last = self._written
             for table, row in records:
                 batch.tables[table].append(row)
             if landed is not None:
@@ -151,8 +160,9 @@ class Ledger:
         return self._unsaved > UNSAVED_MAX
 
     async def flush(self) -> None:
-        """Wait until all that was written is committed, or the disk refuses it (`trouble` says why)."""
-        while (self._batch or self._unsaved) and not self._stuck:
+        """Wait until all that has been written so far is committed, or the disk refuses it (`trouble` says why)."""
+        upto = self._written
+        while self._durable < upto and not self._stuck:
             self._saved.clear()
             if self._thread is None:
                 self._commit_here()
@@ -196,8 +206,6 @@ class Ledger:
             batch = self._take()
             if batch and self._save(batch):
                 self._tell(batch)
-            elif not batch:
-                self._loop_soon(self._saved.set)
             if closing:
                 return
 
@@ -214,26 +222,31 @@ class Ledger:
 
     def _save(self, batch: Batch) -> bool:
         """Write and commit. When the disk refuses, give up the reserve and try again; else keep the batch."""
-        for attempt in (1, 2):
-            try:
-                _write(self.connection, batch)
-            except sqlite3.Error as error:
-                with contextlib.suppress(sqlite3.Error):
-                    self.connection.execute("ROLLBACK")
-                self.trouble = f"{error}"
-                self._loop_soon(self._on_trouble, self.trouble)
-                if attempt == 1:
-                    with contextlib.suppress(OSError):
-                        (self.folder / RESERVE).unlink(missing_ok=True)
-            else:
-                self._stuck = False
-                return True
+        if self._try(batch) or self._try(batch):
+            self._stuck = False
+            return True
         self._stuck = True
         with self._guard:
             batch.before(self._batch)
             self._batch = batch
         self._loop_soon(self._saved.set)
         return False
+
+    def _try(self, batch: Batch) -> bool:
+        try:
+            _write(self.connection, batch)
+        except Exception as error:  # noqa: BLE001  (a writer thread that dies would lose all that follows)
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, UnicodeError):
+                batch.scrub()
+                return False
+            self.trouble = f"{error}"
+            self._loop_soon(self._on_trouble, self.trouble)
+            with contextlib.suppress(OSError):
+                (self.folder / RESERVE).unlink(missing_ok=True)
+            return False
+        return True
 
     def _tell(self, batch: Batch) -> None:
         self._loop_soon(self._committed, batch)
@@ -244,6 +257,7 @@ class Ledger:
 
     def _committed(self, batch: Batch) -> None:
         self._unsaved -= len(batch.landed)
+        self._durable = batch.last
         self._saved.set()
         if batch.events:
             self._on_commit(batch.events)
@@ -263,10 +277,15 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     values = f"({_marks(WIDTHS[table])})"
+    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
         marks = ",".join([values] * len(chunk))
-        statement = f"INSERT OR REPLACE INTO {table} VALUES {marks}"  # noqa: S608 (table is one of WIDTHS)
+        statement = f"{verb} INTO {table} VALUES {marks}"
         connection.execute(statement, list(chain.from_iterable(chunk)))
+
+
+def _utf8(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _marks(count: int) -> str:
@@ -279,6 +298,20 @@ def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
         while len(items) - start >= size:
             yield items[start : start + size]
             start += size
+
+
+def _take_lock(folder: Path) -> FileLock:
+    lock = FileLock(folder / LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=LOCK_WAIT, poll_interval=LOCK_WAIT / 10)
+    except Timeout:
+        raise RunInUseError(
+            f"{folder} is in use: another process is working on this run.",
+            hint=f"Wait for it, stop it with Ctrl-C, or look at it with `smile status {folder}`.",
+        ) from None
+    except OSError as error:
+        raise RunNotFoundError(f"{folder}: the run folder cannot be written to: {error.strerror}.") from error
+    return lock
 
 
 def _check_identity(connection: sqlite3.Connection, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -311,7 +344,8 @@ def _note_lost_flights(connection: sqlite3.Connection) -> None:
     connection.executescript("""
         BEGIN;
         INSERT OR IGNORE INTO attempts
-            SELECT attempt, ordinal, sent_at, NULL, 0, 'unknown', NULL, NULL, NULL, 0.0, 'process ended' FROM flights;
+            SELECT attempt, ordinal, sent_at, NULL, 0, 0, 'unknown', NULL, NULL, NULL, 0.0, 'process ended'
+            FROM flights;
         DELETE FROM flights;
         COMMIT;
     """)

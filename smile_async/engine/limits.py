@@ -14,7 +14,7 @@ from smile_async.engine.job import Request, Usage
 from smile_async.engine.window import Entry, RateWindow
 from smile_async.settings import Limits, Prices
 
-DEVIATIONS = 3.0  # of the sum of tokens in flight: what of the token limit stays free for answers longer than expected
+DEVIATIONS = 4.5  # of the sum of tokens in flight: what of the token limit stays free for answers longer than expected
 
 
 class BudgetSpentError(Exception):
@@ -72,9 +72,14 @@ class Gate:
         """Nothing but the number in flight is limited: no amount needs to be reserved ahead."""
         return self.requests is None and self.tokens is None and self.limits.budget_usd is None
 
-    def hold(self, seconds: float) -> None:
-        """Nobody starts for so long: one cooldown shared by all. A shorter hold never ends a longer one."""
-        self.held_until = max(self.held_until, self._clock() + seconds)
+    def hold(self, seconds: float) -> float:
+        """Nobody starts for so long: one cooldown shared by all. A shorter hold never ends a longer one.
+
+        Returns by how many seconds that puts off the next start.
+        """
+        now, before = self._clock(), self.held_until
+        self.held_until = max(before, now + seconds)
+        return self.held_until - max(before, now)
 
     async def room(self) -> None:
         """Wait until one more may be in flight and no hold is on."""
@@ -157,7 +162,7 @@ class Gate:
         if self.requests is not None:
             wait = self.requests.wait(1.0)
         if self.tokens is not None:
-            unsure = DEVIATIONS * self.estimate.spread * math.sqrt(self.in_flight + 1)
+            unsure = DEVIATIONS * self.estimate.doubt(self.in_flight + 1)
             reserve = min(unsure, self.tokens.limit / 20)
             wait = max(wait, self.tokens.wait(expected.total, reserve=reserve))
         return wait

@@ -16,6 +16,9 @@ ROW_FINAL = frozenset({FailureKind.CONTENT_FILTER, FailureKind.BAD_REQUEST})
 NOT_THE_ROW = frozenset({FailureKind.RATE_LIMITED, FailureKind.CONNECT})
 """Kinds that say nothing about the row: its budget is untouched, the run's patience ends them."""
 
+CHARGED = frozenset(FailureKind) - FATAL - ROW_FINAL - NOT_THE_ROW
+"""Kinds that a row has `max_failures` of, unless nothing shows that the server answers at all."""
+
 FINAL_REJECTIONS = frozenset({CONTENT_FILTER})
 """Rejection codes that asking again cannot mend."""
 
@@ -61,24 +64,27 @@ def backoff(failures: int, policy: RetryPolicy, uniform: float) -> float:
     return ceiling * (0.5 + uniform / 2)
 
 
-def after_failure(failure: Failure, *, failures: int, probing: bool, policy: RetryPolicy, uniform: float) -> Decision:
+def after_failure(
+    failure: Failure, *, charged: int, streak: int, probing: bool, policy: RetryPolicy, uniform: float
+) -> Decision:
     """Decide about a row whose attempt brought no reply.
 
-    `failures`: attempts lost in a row, this one included: by this row, or by the run where the row is not to blame.
-    `probing`: the run has no sign that the server answers at all, so that no row is to blame.
-    The server's own wait wins over the computed one.
+    `charged`: failures that the row has to answer for, this one included; 0 when it is not to blame for this one.
+    `streak`: failures of the run since its last reply. `probing`: nothing shows that the server answers.
+    The server's own wait wins over the computed one; a wait of 0 is none (it would ask without pause).
     """
     kind = failure.kind
     if kind in FATAL:
         return StopRun(str(kind), f"{failure.detail or kind}\n  {_WHAT_TO_DO[kind]}")
     if kind in ROW_FINAL:
         return SetAside(str(kind))
-    wait = failure.retry_after if failure.retry_after is not None else backoff(failures, policy, uniform)
-    if kind in NOT_THE_ROW or probing:
-        return Again(wait, everybody=probing or kind is FailureKind.RATE_LIMITED)
-    if failures >= policy.max_failures:
+    if charged >= policy.max_failures:
         return SetAside(str(kind))
-    return Again(wait, everybody=kind is FailureKind.OVERLOADED and failure.retry_after is not None)
+    told = failure.retry_after is not None and failure.retry_after > 0
+    failures = max(streak if probing or not charged else charged, 1)
+    wait = failure.retry_after if failure.retry_after and told else backoff(failures, policy, uniform)
+    everybody = probing or kind is FailureKind.RATE_LIMITED or (kind is FailureKind.OVERLOADED and told)
+    return Again(wait, everybody=everybody)
 
 
 def after_rejection(code: str, *, replies: int, policy: RetryPolicy) -> Again | SetAside:

@@ -39,9 +39,7 @@ def reopen(ledger: Ledger, reasons: Iterable[str] = ()) -> int:
         f"DELETE FROM outcomes WHERE state = ? AND reason NOT IN (?, ?) {which}",  # noqa: S608 (marks)
         (account.SET_ASIDE, *NEVER_ASKED, *wanted),
     ).rowcount
-    connection.execute(
-        "INSERT OR REPLACE INTO meta SELECT 'budget_from', 1 + coalesce(max(attempt), 0) FROM attempts"
-    )
+    connection.execute("INSERT OR REPLACE INTO meta SELECT 'budget_from', 1 + coalesce(max(attempt), 0) FROM attempts")
     connection.execute("COMMIT")
     return changed
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
 from smile_async.engine.retry import StopRun
-from smile_async.engine.runner import Runner
+from smile_async.engine.runner import Runner, finish
 from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
@@ -109,22 +110,19 @@ async def run(
     under their keys, as JSON. `listener` is called on the event loop with each event, a row's once it is committed,
     and with a `Pulse` each `pulse` seconds.
 
-    Returns the report, also when the run stopped early (see `RunReport.check`). Raises what `items`, `task.accept` or
-    `task.render` raise, after what was in flight has been saved; `RunInUseError` when another process has the run.
+    Returns the report, also when the run stopped early (see `RunReport.check`). Raises what `items`, the task's
+    functions, the provider or the listener raise, after what was in flight has been saved; `RunInUseError` when another
+    process has the run.
 
     `deterministic` makes it all happen on the event loop with that randomness: for `smile_async.testing.run_virtual`.
     """
-    limits, threaded = limits or Limits(), deterministic is None
+    limits, listen, threaded = limits or Limits(), listener or _nobody, deterministic is None
     clock = asyncio.get_running_loop().time
     identity = {"task": task.name, **task.identity, **provider.identity}
     ledger = Ledger.open(folder, identity, in_flight=limits.concurrency, threaded=threaded)
-    listen = listener or _nobody
-    with closing(schema.open_reader(folder)) as reader:
-        try:
-            for key, value in (notes or {}).items():
-                ledger.write(meta=(key, value))
-            before = account.read_counts(reader)
-            listen(RunStarted(before.accepted, before.set_aside, before.pending, before.reasons))
+    try:
+        with closing(schema.open_reader(folder)) as reader:
+            before = _begin(ledger, reader, notes or {}, listen)
             gate = Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd)
             runner = Runner(
                 task,
@@ -134,21 +132,31 @@ async def run(
                 gate,
                 retry or RetryPolicy(),
                 first_attempt=1 + int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0]),
+                proven=before.replies > 0,
                 listener=listen,
                 uniform=(deterministic or random).random,
                 wall=clock if deterministic else time.time,
             )
-            if stop is not None:
-                stop.connect(runner)
-            pulsing = None if pulse is None else asyncio.ensure_future(_pulse(gate, clock, listen, pulse))
-            try:
+            (stop or StopSwitch()).connect(runner)
+            with _pulsing(gate, listen, pulse):
                 await runner.run()
-            finally:
-                if pulsing is not None:
-                    pulsing.cancel()
-        finally:
-            await asyncio.shield(ledger.close())
+                if runner.stopped is not None:
+                    ledger.write(meta=("stopped", {"reason": runner.stopped.reason}))
+    finally:
+        await finish(ledger.close())
+    with closing(schema.open_reader(folder)) as reader:
         return _report(folder, account.read_counts(reader), runner.stopped, listen)
+
+
+def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any], listen: Listener) -> account.Counts:
+    """Note and tell that the run goes on; returns how it stands."""
+    for key, value in notes.items():
+        ledger.write(meta=(key, value))
+    ledger.write(meta=("source_rows", None))  # it may have grown since it was last read to its end
+    ledger.write(meta=("stopped", None))  # left so by a process that is killed
+    before = account.read_counts(reader)
+    listen(RunStarted(before.accepted, before.set_aside, before.pending, before.reasons))
+    return before
 
 
 def _report(
@@ -161,8 +169,19 @@ def _report(
     return RunReport(folder, state, reason, message, counts)
 
 
-async def _pulse(gate: Gate, clock: Callable[[], float], listen: Listener, every: float) -> None:
-    limits = gate.limits
+@contextmanager
+def _pulsing(gate: Gate, listen: Listener, every: float | None) -> Iterator[None]:
+    """Tell the gauges each `every` seconds, meanwhile; None: never."""
+    pulse = None if every is None else asyncio.ensure_future(_pulse(gate, listen, every))
+    try:
+        yield
+    finally:
+        if pulse is not None:
+            pulse.cancel()
+
+
+async def _pulse(gate: Gate, listen: Listener, every: float) -> None:
+    limits, clock = gate.limits, asyncio.get_running_loop().time
     while True:
         held = max(gate.held_until - clock(), 0.0)
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute

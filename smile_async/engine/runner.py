@@ -8,9 +8,9 @@ request is in flight at a time: a wrong key costs one request.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
 from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
@@ -20,7 +20,7 @@ from smile_async.engine.ledger import Ledger, Row
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
-    NOT_THE_ROW,
+    CHARGED,
     Again,
     Decision,
     SetAside,
@@ -33,6 +33,22 @@ from smile_async.engine.task import Accepted, Item, Provider, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
+NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
+
+T = TypeVar("T")
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` to its end, whoever cancels; a cancellation that came meanwhile is raised afterwards."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,7 @@ class _Settled:
 
     verdict: str
     paid: bool = False
+    charged: bool = False
     detail: str = ""
     status: int | None = None
     usage: Usage | None = None
@@ -60,7 +77,10 @@ class _Settled:
 
 
 class Runner(Generic[Item, Value]):
-    """One run of one task. `listener` gets every event on the loop; `uniform` and `clock` are handed in for tests."""
+    """One run of one task. `listener` gets every event on the loop; `uniform` and `clock` are handed in for tests.
+
+    `proven`: an earlier part of the run had replies.
+    """
 
     def __init__(
         self,
@@ -72,6 +92,7 @@ class Runner(Generic[Item, Value]):
         policy: RetryPolicy,
         *,
         first_attempt: int = 1,
+        proven: bool = False,
         listener: events.Listener = lambda _event: None,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], float] | None = None,
@@ -91,7 +112,7 @@ class Runner(Generic[Item, Value]):
         self._queue: JobQueue[Item] = JobQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._dispatcher: asyncio.Task[None] | None = None
-        self._silence = Silence()
+        self._silence = Silence(proven=proven)
         self._fault: BaseException | None = None
         self.stopped: StopRun | None = None
         gate.alone = True
@@ -105,23 +126,22 @@ class Runner(Generic[Item, Value]):
     async def run(self) -> None:
         """Ask until every row has ended or something stops the run (`stopped` says what).
 
-        Raises what the source or the task raises, after what was in flight has been saved.
+        Raises what the source, the task, the provider or the listener raises, after what was in flight has been saved.
         """
-        self._dispatcher = asyncio.ensure_future(self._dispatch())
+        if self.stopped is None:  # else it was stopped before it began
+            self._dispatcher = asyncio.ensure_future(self._dispatch())
         try:
-            await asyncio.wait([self._dispatcher])
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._quiet()
         except asyncio.CancelledError:
             self.abort()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            await finish(self._quiet())
             raise
         finally:
-            await asyncio.shield(self._wind_up())
+            await finish(self._wind_up())
         if self._fault is not None:
             raise self._fault
-        if not self._dispatcher.cancelled() and (error := self._dispatcher.exception()):
+        dispatcher = self._dispatcher
+        if dispatcher is not None and not dispatcher.cancelled() and (error := dispatcher.exception()):
             raise error
 
     def stop(self, why: StopRun) -> None:
@@ -138,9 +158,16 @@ class Runner(Generic[Item, Value]):
         for attempt in self._tasks:
             attempt.cancel()
 
+    async def _quiet(self) -> None:
+        """Wait until nothing more starts and nothing is in flight."""
+        if self._dispatcher is not None:
+            await asyncio.wait([self._dispatcher])
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def _wind_up(self) -> None:
-        await self._feed.close()
         await self._ledger.flush()
+        await self._feed.close()
 
     # Pull, gate, dispatch ----------------------------------------------------------------------------------------
 
@@ -163,7 +190,10 @@ class Runner(Generic[Item, Value]):
     async def _next_job(self) -> Job[Item] | None:
         while True:
             now = self._clock()
-            job = self._queue.pop(now) or await self._feed.next()
+            # While nothing answers, others are asked before those that failed: perhaps it is only these.
+            others_first = self._silence.deep and not self._feed.exhausted
+            job = (None if others_first else self._queue.pop(now)) or await self._feed.next()
+            job = job or self._queue.pop(self._clock())  # what came back while the source was read
             if job is not None:
                 return job
             if not self._queue and self._gate.in_flight == 0:
@@ -176,7 +206,12 @@ class Runner(Generic[Item, Value]):
         self._ledger.write([("flights", (attempt.number, job.ordinal, self._wall()))])
         task = asyncio.ensure_future(self._ask(attempt))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._stop_for(error)  # an answer of the wrong type, say: it must not pass in silence
 
     async def _ask(self, attempt: Attempt[Item]) -> None:
         try:
@@ -232,17 +267,24 @@ class Runner(Generic[Item, Value]):
     def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
         kind, silence, now = failure.kind, self._silence, self._clock()
         self._gate.settle(attempt.admission, attempt.request, None, refused=kind is FailureKind.RATE_LIMITED)
-        fresh = attempt.admission.at >= silence.held_at
+        fresh = attempt.admission.at > silence.held_at
         silence.note(failure, now, fresh=fresh)
         self._gate.alone = silence.deep
-        job, lost = attempt.job, max(silence.failures, 1)
-        if kind not in NOT_THE_ROW and not silence.deep:
+        job, last = attempt.job, self._feed.exhausted
+        # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
+        charged = kind in CHARGED and (last or not silence.deep)
+        if charged:
             job = job.evolve(failures=job.failures + 1)
-            lost = job.failures
         decision = after_failure(
-            failure, failures=lost, probing=silence.deep, policy=self._policy, uniform=self._uniform()
+            failure,
+            charged=job.failures if charged else 0,
+            streak=silence.failures,
+            probing=silence.deep,
+            policy=self._policy,
+            uniform=self._uniform(),
         )
-        settled = _Settled(str(kind), detail=failure.detail, status=failure.status)
+        decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=last)
+        settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status)
         if failure.raw:
             settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
         settled.told.append(
@@ -250,11 +292,10 @@ class Runner(Generic[Item, Value]):
                 job.row_id, attempt.number, str(kind), failure.status, failure.detail, now - attempt.admission.at
             )
         )
-        decision = silence.overrule(decision, failure, now, self._policy)
-        if isinstance(decision, Again) and decision.everybody and (fresh or failure.retry_after is not None):
-            self._gate.hold(decision.wait)
+        if isinstance(decision, Again) and decision.everybody and (fresh or failure.retry_after):
+            if self._gate.hold(decision.wait) >= NEWS or fresh:
+                settled.told.append(events.Held(decision.wait, str(kind)))
             silence.held_at = now
-            settled.told.append(events.Held(decision.wait, str(kind)))
         self._follow(settled, job, attempt.number, decision)
         return settled
 
@@ -279,6 +320,7 @@ class Runner(Generic[Item, Value]):
             self._wall() - took,
             took,
             int(settled.paid),
+            int(settled.charged),
             settled.verdict,
             settled.status,
             usage.prompt_tokens if usage else None,
@@ -290,8 +332,12 @@ class Runner(Generic[Item, Value]):
 
     def _stop_for(self, error: Exception) -> None:
         self._fault = self._fault or error
-        self.stop(StopRun("internal", f"{type(error).__name__} in the task or the provider"))
+        self.stop(StopRun("internal", f"{type(error).__name__} in the task, the provider or the listener"))
 
     def _tell(self, happened: Sequence[events.Event]) -> None:
-        for event in happened:
-            self._listener(event)
+        try:
+            for event in happened:
+                self._listener(event)
+        except Exception as error:  # noqa: BLE001  (a listener's bug: nothing that was paid for may be lost by it)
+            self._listener = lambda _event: None
+            self._stop_for(error)

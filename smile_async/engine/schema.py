@@ -5,9 +5,10 @@ Slim tables hold what is counted, wide ones what is read row by row, so that `sm
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from smile_async.errors import RunNotFoundError, SmileError
+from smile_async.errors import RunNotFoundError, SmileError, StoppedError
 
 SCHEMA_VERSION = 1
 DATABASE = "ledger.sqlite3"
@@ -20,7 +21,7 @@ CREATE TABLE rows     (ordinal INTEGER PRIMARY KEY, row_id TEXT NOT NULL UNIQUE,
                        position INTEGER NOT NULL, item BLOB);
 CREATE TABLE flights  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL);
 CREATE TABLE attempts (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL, took REAL,
-                       paid INTEGER NOT NULL, verdict TEXT NOT NULL, status INTEGER,
+                       paid INTEGER NOT NULL, charged INTEGER NOT NULL, verdict TEXT NOT NULL, status INTEGER,
                        prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL NOT NULL, detail TEXT NOT NULL);
 CREATE TABLE replies  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, text TEXT, finish_reason TEXT,
                        refusal TEXT, model TEXT, raw BLOB);
@@ -31,8 +32,9 @@ CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
 # meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
 # rows      every row that was read; item NULL: it could not be read and was set aside
 # flights   attempts under way; after a crash: attempts whose fate is unknown
-# attempts  every attempt that ended; paid 1: a reply arrived, paid 0: none did; verdict: accepted, a rule's code or
-#           a kind of failure; `unknown`: a crash took the answer
+# attempts  every attempt that ended; paid 1: a reply arrived, paid 0: none did; charged 1: a failure that counts
+#           against the row's budget; verdict: accepted, a rule's code or a kind of failure; `unknown`: a crash took
+#           the answer
 # replies   every reply that was paid for, the rejected ones too; raw: a paid body that was no answer
 # outcomes  where a row ended: accepted or set-aside with its reason; a row without one is pending; note: the flags of
 #           an accepted row, or what was wrong with a row that was never asked
@@ -53,20 +55,36 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     """Open or create the database for the one writer. Commits reach the disk (`synchronous=FULL`)."""
     path = folder / DATABASE
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # SQLite's side files take their mode from this one
+        try:
+            _create(path)
+        except (OSError, sqlite3.Error) as error:
+            raise RunNotFoundError(f"{path}: the ledger cannot be made: {error}.") from error
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
-        connection.execute(f"PRAGMA page_size={PAGE}")  # takes effect in a new file only
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA query_only=ON")  # until it is known to be a ledger: what is not stays untouched
+        check_schema(connection, folder)
+        connection.execute("PRAGMA query_only=OFF")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='meta'").fetchone():
-            connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
-        check_schema(connection, folder)
-    except sqlite3.DatabaseError as error:
-        raise broken(folder, error) from error
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise broken(folder, error) from error
+        raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make an empty ledger under another name and move it in: one that is found is whole, an empty file is damage."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600))  # SQLite's side files take their mode from this one
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={PAGE}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
+    new.replace(path)
 
 
 def open_reader(folder: Path) -> sqlite3.Connection:
@@ -78,10 +96,18 @@ def open_reader(folder: Path) -> sqlite3.Connection:
             hint="Start one with `smile generate SOURCE RUN`.",
         )
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        check_schema(connection, folder)
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+        )
     except sqlite3.DatabaseError as error:
         raise broken(folder, error) from error
+    try:
+        check_schema(connection, folder)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise broken(folder, error) from error
+        raise
     return connection
 
 
@@ -95,8 +121,12 @@ def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def broken(folder: Path, error: sqlite3.Error) -> SmileError:
+def broken(folder: Path, error: Exception) -> SmileError:
     """A ledger that cannot be read is never started over: that would pay for everything twice."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return StoppedError(
+            f"{folder}: the disk is full: {error}.", reason="disk", hint="Free some space and go on: nothing is lost."
+        )
     return SmileError(
         f"{folder / DATABASE}: the ledger cannot be used: {error}.",
         hint="Nothing was changed. Restore it from a copy, or try `sqlite3 ledger.sqlite3 .recover`; "

@@ -4,7 +4,7 @@ Until the first reply, and after a streak of failures, one request is in flight 
 failure. The run's patience ends a lasting silence: it stops, resumable, with the reason.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smile_async.engine.job import Failure, FailureKind
 from smile_async.engine.retry import ROW_FINAL, Again, Decision, SetAside, StopRun
@@ -17,41 +17,53 @@ ALIVE = frozenset({FailureKind.RATE_LIMITED, FailureKind.OVERLOADED})  # answers
 
 @dataclass(slots=True)
 class Silence:
-    """Counts since the last reply. `since` and `held_at` are the clock's times of the first failure and last hold."""
+    """Counts since the last reply. `since` and `held_at` are the clock's times of the first failure and last hold.
 
+    `proven`: an earlier part of the run had replies with the same settings.
+    """
+
+    proven: bool = False
     failures: int = 0
     since: float | None = None
     held_at: float = float("-inf")
-    bad_requests: int = 0
+    refused: set[str] = field(default_factory=set)  # rows that were bad requests before any reply
     replied: bool = False  # at least once, in this process
     deep: bool = True  # nothing shows that the server answers
 
     def end(self) -> None:
         """A reply arrived."""
-        self.failures = self.bad_requests = 0
+        self.failures = 0
+        self.refused.clear()
         self.since = None
         self.replied = True
         self.deep = False
 
     def note(self, failure: Failure, now: float, *, fresh: bool) -> None:
         """Count a failure. `fresh`: its attempt started after the last hold, so that it says something new."""
+        if failure.kind in ROW_FINAL:  # an answer, about this row: the server is there
+            self.failures = 0
+            self.since = None
+            return
         if fresh:
             self.failures += 1
         if self.since is None:
             self.since = now
-        if self.failures >= SILENT_AFTER and failure.kind not in {FailureKind.RATE_LIMITED, *ROW_FINAL}:
+        if self.failures >= SILENT_AFTER and failure.kind is not FailureKind.RATE_LIMITED:
             self.deep = True
 
-    def overrule(self, decision: Decision, failure: Failure, now: float, policy: RetryPolicy) -> Decision:
-        """What the state of the whole run changes about the decision for one row."""
+    def overrule(
+        self, decision: Decision, failure: Failure, row: str, now: float, policy: RetryPolicy, *, last: bool
+    ) -> Decision:
+        """What the state of the whole run changes about the decision for one row.
+
+        `last`: no row is left that has not been asked, so that no other can show whose fault it is.
+        """
         if isinstance(decision, SetAside) and failure.kind is FailureKind.BAD_REQUEST and not self.replied:
-            self.bad_requests += 1
-            if self.bad_requests < BAD_REQUESTS:
-                return Again(policy.first_wait)  # other rows first: perhaps it is only this one
-            return StopRun(str(failure.kind), f"The server refuses every request: {failure.detail}")
+            return self._whose_fault(decision, failure, row, policy, last=last)
         if isinstance(decision, Again) and decision.everybody:
             silent_for = now - (self.since if self.since is not None else now)
-            patient = policy.patience if self.replied or failure.kind in ALIVE else policy.first_patience
+            there = self.replied or failure.kind in ALIVE or (self.proven and failure.kind is not FailureKind.CONNECT)
+            patient = policy.patience if there else policy.first_patience
             if silent_for + decision.wait > patient:
                 return StopRun(
                     str(failure.kind),
@@ -59,3 +71,13 @@ class Silence:
                     f" to wait, and patience ends at {patient:.0f} s: go on later with `smile resume`.",
                 )
         return decision
+
+    def _whose_fault(
+        self, decision: SetAside, failure: Failure, row: str, policy: RetryPolicy, *, last: bool
+    ) -> Decision:
+        self.refused.add(row)
+        if last and self.proven:
+            return decision
+        if last or len(self.refused) >= BAD_REQUESTS:
+            return StopRun(str(failure.kind), f"The server refuses every request: {failure.detail or failure.kind}")
+        return Again(policy.first_wait)  # other rows first: perhaps it is only this one

@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
-LEAD = 1.05  # pace above the limit's mean, so that time lost (first request alone, a pause) can be caught up
+LEAD = (
+    1.15  # pace above the limit's mean while less than the mean was used: time lost (first request alone) is caught up
+)
 SLACK = 0.3  # seconds: a request may reach the server that much later than it left
 BURST = 0.25  # seconds of the limit that may go at once
 
@@ -38,6 +40,7 @@ class RateWindow:
         self._log: deque[Entry] = deque()
         self._used = 0.0
         self._credit = 0.0  # estimates taken from the pacer and not used, to be taken less next time
+        self._began: float | None = None  # when the first amount was let through
 
     def __repr__(self) -> str:
         return f"<RateWindow [{self.used():.0f} of {self.limit:g} in {self.period:g} s]>"
@@ -51,7 +54,7 @@ class RateWindow:
         """Wait for the amount's turn at the limit's mean rate. Follow with `wait` and `record`."""
         used_credit = min(self._credit, amount)
         self._credit -= used_credit
-        left = amount - used_credit
+        left = (amount - used_credit) * (1.0 if self._behind(amount) else LEAD)
         while left > 0:  # in slices: the bucket is smaller than a large request
             slice_ = min(left, self._capacity)
             await self._pacer.acquire(slice_)
@@ -77,6 +80,8 @@ class RateWindow:
     def record(self, amount: float) -> Entry:
         """Count `amount` as let through now."""
         entry = Entry(self._clock(), amount)
+        if self._began is None:
+            self._began = entry.at
         self._log.append(entry)
         self._used += amount
         return entry
@@ -84,10 +89,17 @@ class RateWindow:
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
         difference = amount - entry.amount
-        if entry.at > self._clock() - self.period - SLACK:
+        self._forget(self._clock())
+        if self._log and entry.at >= self._log[0].at:  # what has left the window was taken off as it stood then
             self._used += difference
         entry.amount = amount
         self._credit = min(self.limit / 10, self._credit - difference)
+
+    def _behind(self, amount: float) -> bool:
+        """Less has been let through than the mean rate allowed, in the last period or since the first."""
+        now = self._clock()
+        elapsed = min(now - (now if self._began is None else self._began), self.period)
+        return self.used() + amount < self.limit * elapsed / self.period
 
     def _forget(self, now: float) -> None:
         horizon = now - self.period - SLACK

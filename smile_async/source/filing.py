@@ -20,7 +20,7 @@ def whole_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     `UsageError` when `path` exists with content and `overwrite` is false, or cannot be written.
     """
     if path.is_dir() or (not overwrite and path.exists() and path.stat().st_size):
-        raise UsageError(f"{path} exists already.", hint="Name another file, or say that it may be overwritten.")
+        raise UsageError(f"{path} exists already.", hint="Name another file, or let it be replaced (--overwrite).")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
