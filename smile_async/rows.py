@@ -80,9 +80,7 @@ def opened(given: Given, intake: Intake) -> Source | None:
         )
     if hasattr(given, "estimate_rows"):
         return cast(Source, given)
-    return rows_from(
-        cast(Iterable[QAPair | dict[str, Any]], given), columns=columns, skip_bad_rows=intake.skip_bad_rows
-    )
+    return rows_from(given, columns=columns, skip_bad_rows=intake.skip_bad_rows)
 
 
 def expected_rows(source: Source | None, intake: Intake) -> int | None:

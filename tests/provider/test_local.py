@@ -59,8 +59,8 @@ def test_at_least_one_core_is_usable() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
-@pytest.mark.skipif(find_spec("xllamacpp") is not None, reason="the extra is installed")
-def test_without_the_extra_the_error_names_it() -> None:
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)  # as where it is not installed
     with pytest.raises(MissingExtraError, match=r"smile-async\[local\]"):
         prepare_server()
 
