@@ -23,8 +23,7 @@ from smile_async.engine import schema
 from smile_async.engine.events import Event
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
-GATHER = 0.02  # seconds: how long a commit waits for company
-UNSAVED_MAX = 1_024  # replies: when the disk is slower than the network, asking waits
+GATHER = 0.01  # seconds: how long a commit waits for company
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK = "lock"
@@ -33,6 +32,7 @@ RESERVE = "reserve"
 CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
 
 Row = tuple[Any, ...]
+OnCommit = Callable[[Sequence[Event], int], None]
 WIDTHS = {"rows": 5, "flights": 3, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2}
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
 JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
@@ -80,7 +80,7 @@ class Ledger:
         self._stuck = False  # the last save failed: what it held waits for the next one
         self._lock = lock
         self._loop = asyncio.get_running_loop()
-        self._on_commit: Callable[[Sequence[Event]], None] = lambda _events: None
+        self._on_commit: OnCommit = lambda _events, _landed: None
         self._on_trouble: Callable[[str], None] = lambda _message: None
         self._batch = Batch()
         self._guard = threading.Lock()
@@ -122,8 +122,9 @@ class Ledger:
             undo.pop_all()
         return ledger
 
-    def listen(self, on_commit: Callable[[Sequence[Event]], None], on_trouble: Callable[[str], None]) -> None:
-        """`on_commit` gets the events of each commit, `on_trouble` a message when the disk fails; both on the loop."""
+    def listen(self, on_commit: OnCommit, on_trouble: Callable[[str], None]) -> None:
+        """`on_commit` gets the events of each commit and how many attempts it settled, `on_trouble` a message when the
+        disk fails; both on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
@@ -153,11 +154,6 @@ class Ledger:
         elif not self._scheduled:
             self._scheduled = True
             self._loop.call_later(GATHER, self._commit_here)
-
-    @property
-    def crowded(self) -> bool:
-        """So many replies are unsaved that asking for more should wait (`await flush()`)."""
-        return self._unsaved > UNSAVED_MAX
 
     async def flush(self) -> None:
         """Wait until all that has been written so far is committed, or the disk refuses it (`trouble` says why)."""
@@ -259,8 +255,8 @@ class Ledger:
         self._unsaved -= len(batch.landed)
         self._durable = batch.last
         self._saved.set()
-        if batch.events:
-            self._on_commit(batch.events)
+        if batch.events or batch.landed:
+            self._on_commit(batch.events, len(batch.landed))
 
 
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:

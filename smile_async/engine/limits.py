@@ -48,6 +48,7 @@ class Gate:
         self.limits = limits
         self.estimate = estimate or TokenEstimate()
         self.in_flight = 0
+        self.unsaved = 0  # settled, but not yet on the disk: a kill would have them asked again
         self.spent_usd = spent_usd
         self.held_until = -math.inf
         self.concurrency = limits.concurrency
@@ -112,12 +113,13 @@ class Gate:
         )
 
     def settle(self, admission: Admission, request: Request, usage: Usage | None, *, refused: bool = False) -> float:
-        """Count the attempt out. Returns what it cost in US dollars.
+        """Count the attempt out; its place is free once it is `saved`. Returns what it cost in US dollars.
 
         `usage` None: the server counted nothing; a refused or failed request costs no money, but only a refused one
         gives its tokens back to the window.
         """
         self.in_flight -= 1
+        self.unsaved += 1
         self._reserved_usd -= admission.ceiling_usd
         cost = 0.0
         if usage is not None:
@@ -129,8 +131,13 @@ class Gate:
         self._changed.set()
         return cost
 
+    def saved(self, attempts: int) -> None:
+        """So many settled attempts are on the disk: only now are their places free again."""
+        self.unsaved -= attempts
+        self._changed.set()
+
     async def change(self, within: float = math.inf) -> None:
-        """Wait until an attempt is settled, at most `within` seconds."""
+        """Wait until an attempt is settled or saved, at most `within` seconds."""
         self._changed.clear()
         try:
             async with asyncio.timeout(None if within == math.inf else within):
@@ -153,7 +160,7 @@ class Gate:
 
     def _wait_to_start(self) -> float:
         """Seconds until nothing holds everybody back; infinite while all places in flight are taken."""
-        if self.in_flight >= (1 if self.alone else self.concurrency):
+        if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency):
             return math.inf
         return self.held_until - self._clock()
 

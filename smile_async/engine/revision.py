@@ -12,6 +12,7 @@ from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.task import Accepted, Item, Task, Value
 
+PAGE = 500  # rows judged before they are written: memory follows this
 NEVER_ASKED = (BAD_ROW, DUPLICATE)
 
 
@@ -61,7 +62,7 @@ async def rejudge(
         seen[state] += 1
         newly[state] += before.get(ordinal) != state
         ledger.write(records)
-        if ledger.crowded:
+        if judged % PAGE == 0:
             await ledger.flush()
     for key, value in notes.items():
         ledger.write(meta=(key, value))

@@ -117,7 +117,7 @@ class Runner(Generic[Item, Value]):
         self.stopped: StopRun | None = None
         gate.alone = True
         ledger.listen(
-            self._tell, lambda message: self.stop(StopRun("disk", f"The ledger cannot be written: {message}"))
+            self._committed, lambda message: self.stop(StopRun("disk", f"The ledger cannot be written: {message}"))
         )
 
     def __repr__(self) -> str:
@@ -174,8 +174,6 @@ class Runner(Generic[Item, Value]):
     async def _dispatch(self) -> None:
         while True:
             await self._gate.room()
-            if self._ledger.crowded:
-                await self._ledger.flush()
             job = await self._next_job()
             if job is None:
                 return
@@ -333,6 +331,10 @@ class Runner(Generic[Item, Value]):
     def _stop_for(self, error: Exception) -> None:
         self._fault = self._fault or error
         self.stop(StopRun("internal", f"{type(error).__name__} in the task, the provider or the listener"))
+
+    def _committed(self, happened: Sequence[events.Event], attempts: int) -> None:
+        self._gate.saved(attempts)
+        self._tell(happened)
 
     def _tell(self, happened: Sequence[events.Event]) -> None:
         try:

@@ -51,7 +51,8 @@ def test_a_full_disk_stops_the_run_which_loses_nothing_and_goes_on_when_there_is
         still_full = smile("resume", str(run))
         assert still_full.code == 4
         assert "Traceback" not in still_full.err
-        assert server.settled()["requests"] == stats["requests"], "without room nothing is asked"
+        # There may be just room for a reserve, and then for a few more rows; what they bring is kept all the same.
+        assert server.settled()["served"]["completions"] == replies_kept(run)
 
         subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
         ended = smile(*command)

@@ -52,6 +52,7 @@ def arrivals(limits: Limits, load: Load, seconds: float, seed: int) -> list[Arri
                 seen.append(Arrival(loop.time() + jitter, usage.total))
                 await asyncio.sleep(jitter + latency)
                 gate.settle(admission, request, usage)
+                gate.saved(1)
                 gate.alone = False
 
             task = asyncio.ensure_future(under_way())

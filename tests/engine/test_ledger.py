@@ -12,7 +12,7 @@ import pytest
 
 from smile_async.engine import account, schema
 from smile_async.engine.events import Event, RowAccepted
-from smile_async.engine.ledger import GATHER, RESERVE, UNSAVED_MAX, Ledger, Row
+from smile_async.engine.ledger import GATHER, RESERVE, Ledger, Row
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SmileError, StoppedError
 from smile_async.testing import run_virtual
 from tests.engine.asking import query, until
@@ -45,7 +45,7 @@ def listen(ledger: Ledger) -> tuple[list[Event], list[str]]:
     happened: list[Event] = []
     trouble: list[str] = []
 
-    def on_commit(events: Sequence[Event]) -> None:
+    def on_commit(events: Sequence[Event], _landed: int) -> None:
         happened.extend(events)
 
     ledger.listen(on_commit, trouble.append)
@@ -83,7 +83,7 @@ def test_events_go_out_after_their_commit_and_never_before(tmp_path: Path, *, th
         ledger = open_here(tmp_path, threaded=threaded)
         seen_at_the_time: list[int] = []
 
-        def on_commit(events: Sequence[Event]) -> None:
+        def on_commit(events: Sequence[Event], _landed: int) -> None:
             seen_at_the_time.append(query(tmp_path, "SELECT count(*) FROM outcomes")[0][0] - len(events))
 
         ledger.listen(on_commit, lambda _message: None)
@@ -160,23 +160,6 @@ def test_text_that_utf8_cannot_hold_is_kept_as_near_as_can_be(tmp_path: Path) ->
 
     asyncio.run(main())
     assert query(tmp_path, "SELECT text FROM replies") == [("好?",), ("好",)]
-
-
-def test_asking_waits_when_the_disk_is_slower_than_the_network(tmp_path: Path) -> None:
-    async def main() -> None:
-        ledger = open_here(tmp_path)
-        for attempt in range(UNSAVED_MAX):
-            ledger.write(landed=attempt)
-        crowded = [ledger.crowded]
-        ledger.write(landed=UNSAVED_MAX)
-        crowded.append(ledger.crowded)
-        assert repr(ledger) == f"<Ledger {tmp_path} [1025 unsaved]>"
-        await ledger.flush()
-        crowded.append(ledger.crowded)
-        assert crowded == [False, True, False]
-        await ledger.close()
-
-    run_virtual(main())
 
 
 # Opening --------------------------------------------------------------------------------------------------------------
