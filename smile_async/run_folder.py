@@ -146,14 +146,14 @@ def write_results(folder: Path) -> tuple[Path, Path]:
     """
     with closing(schema.open_reader(folder)) as reader:
         accepted = (
-            b'{"id":%b,"questionID":%b,"dialogue":%b%b}\n'
+            b'{"id":"%b","questionID":%b,"dialogue":%b%b}\n'
             % (
-                orjson.dumps(row.row_id),
-                orjson.dumps(row.source_id),
-                row.value,
-                b',"flags":' + orjson.dumps(row.flags) if row.flags else b"",
+                row_id.encode(),
+                orjson.dumps(source_id),
+                value,
+                b',"flags":' + orjson.dumps(note.split()) if note else b"",
             )
-            for row in account.result_rows(reader)
+            for row_id, source_id, value, note in account.result_values(reader)
         )
         corpus = _replace(folder / CORPUS, accepted)
         aside = (

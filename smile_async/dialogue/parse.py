@@ -175,6 +175,7 @@ def _flags(spoken: Sequence[Spoken], form: DialogueFormat) -> tuple[Flag, ...]:
     flags: list[Flag] = []
     if any(one[0] == next_[0] for one, next_ in pairwise(spoken)):
         flags.append("non-alternating")
-    if any(prefix in said for _, said in spoken for prefix in form.prefixes):
+    said = "\n".join([said for _, said in spoken])
+    if any(prefix in said for prefix in form.prefixes):
         flags.append("speaker-inside")
     return tuple(flags)

@@ -169,6 +169,15 @@ def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
         yield ResultRow(row_id, source_id, bytes(item), bytes(value), tuple(note.split()))
 
 
+def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes, str]]:
+    """Row id, source id, value and flags of the accepted rows, in the source's order, without their items."""
+    yield from connection.execute(
+        """SELECT r.row_id, r.source_id, s.value, o.note
+           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+    )
+
+
 def set_aside_rows(connection: sqlite3.Connection) -> Iterator[SetAsideRow]:
     """Rows that were set aside, in the source's order."""
     rows = connection.execute(

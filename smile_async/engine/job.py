@@ -27,11 +27,11 @@ class Request:
     messages: tuple[Message, ...]
     max_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    characters: int = field(init=False, repr=False, compare=False)
+    """Length of the prompt in characters, from which tokens are estimated."""
 
-    @property
-    def characters(self) -> int:
-        """Length of the prompt in characters, from which tokens are estimated."""
-        return sum(len(message.content) for message in self.messages)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "characters", sum([len(message.content) for message in self.messages]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,8 @@ class Ledger:
                 batch.meta.append((meta[0], orjson.dumps(meta[1]).decode()))
             batch.events.extend(events)
         if self._thread is not None:
-            self._wake.set()
+            if not self._wake.is_set():  # setting takes a lock each time
+                self._wake.set()
         elif not self._scheduled:
             self._scheduled = True
             self._loop.call_later(GATHER, self._commit_here)

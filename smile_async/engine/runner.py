@@ -107,7 +107,8 @@ class Runner(Generic[Item, Value]):
         self._attempts_before = first_attempt - 1
         self._listener = listener
         self._uniform = uniform
-        self._clock = clock or asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock or self._loop.time
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,7 +203,7 @@ class Runner(Generic[Item, Value]):
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
         attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
         self._ledger.write([("flights", (attempt.number, job.ordinal, self._wall()))])
-        task = asyncio.ensure_future(self._ask(attempt))
+        task = self._loop.create_task(self._ask(attempt))
         self._tasks.add(task)
         task.add_done_callback(self._landed)
 
@@ -232,7 +233,7 @@ class Runner(Generic[Item, Value]):
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage)
         self._silence.end()
         self._gate.alone = False
-        job = attempt.job.evolve(replies=attempt.job.replies + 1)
+        job = attempt.job
         kept = (
             "replies",
             (attempt.number, job.ordinal, reply.text, reply.finish_reason, reply.refusal, reply.model, None),
@@ -257,6 +258,7 @@ class Runner(Generic[Item, Value]):
         settled.told.append(
             events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
         )
+        job = job.evolve(replies=job.replies + 1)
         self._follow(
             settled, job, attempt.number, after_rejection(verdict.code, replies=job.replies, policy=self._policy)
         )

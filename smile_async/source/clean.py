@@ -81,6 +81,9 @@ def clean_pair(pair: QAPair, words: tuple[Word, ...]) -> tuple[QAPair | SetAside
     `SetAside("emptied")` when nothing is left of the question or the answer. A description may become empty.
     """
     counts: Counter[str] = Counter()
+    whole = f"{pair.question}\n{pair.description}\n{pair.answer}"
+    if not any(word.old in whole for word in words):  # half of the rows; a replacement could bring a word about
+        return pair, counts
     return with_texts(pair, {field: _counted(getattr(pair, field), words, counts) for field in TEXTS}), counts
 
 
