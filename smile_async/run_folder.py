@@ -1,7 +1,5 @@
 """What can be done with a run folder that holds a run: look at it, take its corpus out, see what was set aside."""
 
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +14,8 @@ from smile_async.corpus.formats import CorpusFormat, ExportReport, Record, RoleM
 from smile_async.dialogue_task import load_dialogue
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
-from smile_async.errors import StoppedError
+from smile_async.errors import StoppedError, UsageError
+from smile_async.filing import whole_file
 from smile_async.prompt.recipe import Recipe
 from smile_async.rows import Seed
 
@@ -173,21 +172,15 @@ def write_results(folder: Path) -> tuple[Path, Path]:
 
 
 def _replace(path: Path, lines: Iterator[bytes]) -> Path:
-    """Write beside and rename: a reader never sees half a file. Open to its owner only."""
-    name = None
+    """The file anew: a reader never sees half of it."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
+        with whole_file(path, overwrite=True) as file:
             file.writelines(lines)
-        Path(name).replace(path)
-    except BaseException as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StoppedError(
-                f"{path} cannot be written: {error.strerror}.",
-                reason="disk",
-                hint=f"Nothing is lost, the ledger holds it: make room, then `smile resume {path.parent}`.",
-            ) from error
-        raise
+    except (OSError, UsageError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.message
+        raise StoppedError(
+            f"{path} cannot be written: {why}",
+            reason="disk",
+            hint=f"Nothing is lost, the ledger holds it: make room, then `smile resume {path.parent}`.",
+        ) from error
     return path

@@ -75,7 +75,7 @@ def sample(
 
     smile sample psyqa.json psyqa-star.jsonl --seed 1
     """
-    from smile_async.source.filing import write_pairs
+    from smile_async.source.prepared import write_pairs
     from smile_async.source.sample import sample as draw
 
     pairs = draw(_opened(source, columns), n=n, first=first, seed=seed)

@@ -17,9 +17,10 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from smile_async.corpus.filing import whole_file, whole_folder
+from smile_async.corpus.folder import whole_folder
 from smile_async.dialogue.model import Dialogue, QAPair
 from smile_async.errors import UsageError
+from smile_async.filing import whole_file
 
 CorpusFormat = Literal["jsonl", "smilechat", "messages", "sharegpt", "alpaca"]
 

@@ -8,11 +8,12 @@ from those of the last check: hashing 250 MB at each start would cost half a sec
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from smile_async.errors import MissingExtraError, SmileError, UsageError
 
@@ -79,7 +80,7 @@ def embedded_model_file(
     target = folder / model.file_name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_process(folder / f"{model.file_name}.lock"):
+        with FileLock(folder / f"{model.file_name}.lock"):  # others wait until the file is whole
             if not target.exists():
                 notify(terms(model))
                 _join(_part_paths(model, locate or packaged_file), target, model)
@@ -219,15 +220,3 @@ def _remember(file: Path, sha256: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps(_seal(file, sha256)), encoding="utf-8")
         unfinished.replace(seal)
-
-
-@contextmanager
-def _one_process(lock: Path) -> Iterator[None]:
-    """Others wait until the file is whole. The kernel lets go of the lock when its holder dies."""
-    with lock.open("a") as held:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(held, fcntl.LOCK_EX)
-        # On Windows two processes may both join the parts: wasteful, but the rename still leaves one whole file.
-        yield

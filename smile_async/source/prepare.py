@@ -8,8 +8,9 @@ from typing import Literal
 
 from smile_async.dialogue.model import QAPair
 from smile_async.errors import UsageError
+from smile_async.filing import whole_file
 from smile_async.source.clean import MAX_CHARACTERS, SetAside, Word, clean_pair, paper_words, truncate
-from smile_async.source.filing import dump_pair, whole_file
+from smile_async.source.prepared import dump_pair
 from smile_async.source.readers import Source
 from smile_async.source.review import (
     TRIGGERS,

@@ -14,8 +14,8 @@ from typing import Literal, get_args
 
 from smile_async.dialogue.model import QAPair
 from smile_async.errors import SourceError
+from smile_async.filing import whole_file
 from smile_async.source.clean import TEXTS, SetAside, with_texts
-from smile_async.source.filing import whole_file
 
 TRIGGERS = ("抱抱",)
 

@@ -1,17 +1,14 @@
-"""A client that sees bytes: what the simulator puts on the wire, not what a library makes of it. And a virtual clock."""
+"""A client that sees bytes: what the simulator puts on the wire, not what a library makes of it."""
 
 import asyncio
 import contextlib
-import selectors
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import orjson
 
 from smile_async.simulate import Latency
 
-Result = TypeVar("Result")
 AT_ONCE = Latency(base=0, per_token=0, jitter=0)
 
 
@@ -85,29 +82,3 @@ class Wire:
     async def get(self, path: str, *, method: str = "GET") -> Response:
         await self.send(f"{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
         return await self.response()
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    """Waits for nothing: moves the loop's clock on by what it was asked to wait."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "the loop would wait for ever: nothing is scheduled"
-        self.now += timeout
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-
-def run_virtual(main: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run` on a clock that starts at 0 and jumps from timer to timer."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)

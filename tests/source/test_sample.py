@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from smile_async.errors import UsageError
-from smile_async.source.filing import write_pairs
+from smile_async.source.prepared import write_pairs
 from smile_async.source.readers import open_source, rows_from
 from smile_async.source.sample import sample
 from tests.source.writing import pair, pair_lists, read
