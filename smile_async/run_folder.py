@@ -1,5 +1,6 @@
 """What can be done with a run folder that holds a run: look at it, take its corpus out, see what was set aside."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -176,8 +177,8 @@ def _replace(path: Path, lines: Iterator[bytes]) -> Path:
     try:
         with whole_file(path, overwrite=True) as file:
             file.writelines(lines)
-    except (OSError, UsageError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.message
+    except (OSError, UsageError, sqlite3.Error) as error:  # a full disk keeps SQLite from reading, too
+        why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         raise StoppedError(
             f"{path} cannot be written: {why}",
             reason="disk",

@@ -171,11 +171,13 @@ def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
 
 def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes, str]]:
     """Row id, source id, value and flags of the accepted rows, in the source's order, without their items."""
-    yield from connection.execute(
+    rows = connection.execute(
         """SELECT r.row_id, r.source_id, s.value, o.note
            FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
            WHERE o.state = 'accepted' ORDER BY s.ordinal"""
     )
+    for row_id, source_id, value, note in rows:  # not `yield from`: closing this would close the cursor, perhaps too late
+        yield row_id, source_id, bytes(value), note
 
 
 def set_aside_rows(connection: sqlite3.Connection) -> Iterator[SetAsideRow]:

@@ -24,7 +24,7 @@ SHORT = Timeouts(connect=2.0, read=0.15, total=0.4)
 Act = Callable[[Wire, Transport], Awaitable[HttpAnswer | Failure]]
 
 
-@pytest.fixture(params=["pyreqwest", "httpx"])
+@pytest.fixture(params=["wire", "pyreqwest", "httpx"])
 def through(request: pytest.FixtureRequest) -> str:
     """Both ways out must agree."""
     return str(request.param)
@@ -40,7 +40,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     script: Script,
     act: Act,
-    through: str = "pyreqwest",
+    through: str = "wire",
     timeouts: Timeouts | None = None,
     max_body: int = 1_000_000,
 ) -> HttpAnswer | Failure:

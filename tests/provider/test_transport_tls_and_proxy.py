@@ -27,7 +27,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.fixture(params=["pyreqwest", "httpx"])
+@pytest.fixture(params=["wire", "pyreqwest", "httpx"])
 def through(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
