@@ -1,5 +1,6 @@
 """Dialogue generation as a task for the engine: render a row with the recipe, judge the answer by its rules."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,8 +15,11 @@ from smile_async.prompt.recipe import Recipe
 from smile_async.rows import Seed
 
 
-def dialogue_task(recipe: Recipe, *, max_tokens: int | None = None) -> Task[Seed, Dialogue]:
-    """The recipe as a task. `max_tokens` is the request's, None leaves it to the server.
+def dialogue_task(
+    recipe: Recipe, *, max_tokens: int | None = None, rows: Mapping[str, Any] | None = None
+) -> Task[Seed, Dialogue]:
+    """The recipe as a task. `max_tokens` is the request's, None leaves it to the server; `rows` is what of the intake
+    shapes the rows (`rows.rows_identity`).
 
     Identity holds what shapes the request, not the rules: they can change, and be applied again to replies that are
     already paid for (`smile revalidate`).
@@ -43,7 +47,13 @@ def dialogue_task(recipe: Recipe, *, max_tokens: int | None = None) -> Task[Seed
         dump_item=Seed.dump,
         load_item=Seed.load,
         dump_value=dump_dialogue,
-        identity={"recipe": recipe.name, "recipe_version": recipe.version, "recipe_digest": recipe.digest},
+        identity={
+            "recipe": recipe.name,
+            "recipe_version": recipe.version,
+            "recipe_digest": recipe.digest,
+            "max_tokens": max_tokens,
+            **(rows or {}),
+        },
         source_id=lambda seed: seed.source_id,
     )
 

@@ -15,12 +15,12 @@ from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
 from smile_async.engine.events import Listener
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.revision import Revision, rejudge, reopen
+from smile_async.engine.revision import Revision, rejudge
 from smile_async.engine.run import RunReport, StopSwitch, run
-from smile_async.engine.task import Provider, Task
+from smile_async.engine.task import Provider
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SettingsError, SmileError
 from smile_async.prompt.recipe import Recipe, load_recipe
-from smile_async.rows import Given, Seed, expected_rows, opened, seeds
+from smile_async.rows import Given, expected_rows, opened, rows_identity, seeds
 from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ async def generate_corpus(
     client: "httpx.AsyncClient | None" = None,
     notify: Callable[[str], None] = lambda _text: None,
     pulse: float | None = None,
+    retry_reasons: Iterable[str] | None = None,
 ) -> RunReport:
     """Make a dialogue of every row of `source` and keep it all in the run folder `out`; go on where a run was left.
 
@@ -92,7 +93,8 @@ async def generate_corpus(
     anything with `ask` (see `engine.task.Provider`); None is OpenAI's own with `OPENAI_BASE_URL` and `OPENAI_API_KEY`.
     `client`: your own `httpx.AsyncClient` (proxies, `MockTransport`), left open. `listener` gets every event on the
     loop (a `Pulse` each `pulse` seconds, if given), `stop` ends the run from outside, `notify` gets a line for a person
-    now and then (a model's terms).
+    now and then (a model's terms). `retry_reasons` first gives set-aside rows another chance: those with these reasons,
+    or all that were ever asked when it is empty.
 
     Returns the report; `out/corpus.jsonl` then holds the accepted dialogues in source order and
     `out/set-aside.jsonl` the others with their reasons. A run that stopped early (report.state == "stopped") goes on
@@ -116,7 +118,11 @@ async def generate_corpus(
     async with _answering(provider, recipe, options, client, notify) as (answering, limits):
         try:
             report = await run(
-                dialogue_task(recipe, max_tokens=options.sampling.over(recipe.sampling).max_tokens),
+                dialogue_task(
+                    recipe,
+                    max_tokens=options.sampling.over(recipe.sampling).max_tokens,
+                    rows=rows_identity(recipe, options.intake),
+                ),
                 seeds(rows, recipe, options.intake),
                 folder,
                 provider=answering,
@@ -127,6 +133,7 @@ async def generate_corpus(
                 listener=listener,
                 stop=stop,
                 pulse=pulse,
+                retry_reasons=retry_reasons,
             )
         except (RunInUseError, RunMismatchError):
             raise  # another's run: it stays as it is
@@ -164,8 +171,8 @@ async def resume_corpus(
 ) -> RunReport:
     """Go on with the run in `out`, with what it was started with.
 
-    `changes` may alter the options that may change (limits, retries, prices, timeouts). `retry_reasons` first gives
-    set-aside rows another chance: those with these reasons, or all that were ever asked when it is empty.
+    `changes` may alter the options that may change (limits, retries, prices, timeouts). The rest is that of
+    `generate_corpus`.
     `provider` replaces the endpoint: another address is fine, another model is refused.
     """
     folder = Path(out)
@@ -181,8 +188,12 @@ async def resume_corpus(
         if notes["endpoint"] is None:
             raise RunNotFoundError(f"{folder}: its provider was an object of the caller's.", hint="Pass provider=.")
         provider = Endpoint(**notes["endpoint"])
-    if retry_reasons is not None:
-        await _reopen(folder, retry_reasons)
+    wanted = _recipe(options.recipe or recipe)
+    if wanted.digest != recipe.digest:
+        raise RunMismatchError(
+            f"{folder} was started with other settings:\n    recipe: was {recipe.name!r}, now {wanted.name!r}",
+            hint="Go on without --recipe, or start another run folder; for other rules only: `smile revalidate`.",
+        )
     return await generate_corpus(
         source,
         folder,
@@ -193,6 +204,7 @@ async def resume_corpus(
         client=client,
         notify=notify,
         pulse=pulse,
+        retry_reasons=retry_reasons,
     )
 
 
@@ -230,15 +242,6 @@ def read_notes(folder: Path) -> dict[str, Any]:
     if notes["recipe"] is None:
         raise RunNotFoundError(f"{folder}: the run ended before its first row.", hint="Start it again.")
     return notes
-
-
-async def _reopen(folder: Path, reasons: Iterable[str]) -> None:
-    with closing(schema.open_reader(folder)) as reader:
-        ledger = Ledger.open(folder, account.read_meta(reader, "identity"))
-    try:
-        reopen(ledger, reasons)
-    finally:
-        await ledger.close()
 
 
 def _recipe(recipe: str | Path | Recipe) -> Recipe:
@@ -338,15 +341,3 @@ def api_key(endpoint: Endpoint) -> str | None:
             hint=f"export {endpoint.api_key_env}=..., or name another server with --base-url, or --provider local.",
         )
     return key or None
-
-
-__all__ = [
-    "Options",
-    "Seed",
-    "Task",
-    "default_base_url",
-    "generate_corpus",
-    "read_notes",
-    "resume_corpus",
-    "revalidate_corpus",
-]

@@ -104,6 +104,22 @@ def seeds(source: Source | None, recipe: Recipe, intake: Intake) -> Iterator[See
     return _prepared(rows, recipe, intake)
 
 
+def rows_identity(recipe: Recipe, intake: Intake) -> dict[str, Any]:
+    """What of the intake shapes the rows: a run goes on only with the same. `limit` may grow, so it is left out."""
+    if recipe.needs == "qa":
+        clean, longest = _preparing(recipe, intake)
+        drawn = [intake.sample, intake.sample_from, intake.seed] if intake.sample is not None else None
+        return {"clean": clean, "max_characters": longest, "sample": drawn}
+    return {"seed": intake.seed} if recipe.needs == "topic" else {}
+
+
+def _preparing(recipe: Recipe, intake: Intake) -> tuple[bool, int | None]:
+    """Whether QAs are cleaned, and the length they are cut to: for Chinese as the paper did, else only if told."""
+    chinese = recipe.language.startswith("zh")
+    clean = chinese if intake.clean is None else intake.clean
+    return clean, intake.max_characters or (MAX_CHARACTERS if chinese else None)
+
+
 def _how_many(source: Source | None, recipe: Recipe, intake: Intake) -> int:
     count = intake.limit or intake.sample
     if source is not None or count is None:
@@ -121,9 +137,8 @@ def _numbered(recipe: Recipe, count: int, seed: int) -> Iterator[Seed]:
 
 
 def _prepared(rows: Iterable[SourceRow | BadRow], recipe: Recipe, intake: Intake) -> Iterator[Seed | Unreadable]:
-    chinese = recipe.language.startswith("zh")
-    words = load_words() if (chinese if intake.clean is None else intake.clean) else ()
-    longest = intake.max_characters or (MAX_CHARACTERS if chinese else None)
+    clean, longest = _preparing(recipe, intake)
+    words = load_words() if clean else ()
     for row in rows:
         if isinstance(row, BadRow):
             yield Unreadable(str(row.error))

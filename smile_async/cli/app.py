@@ -44,6 +44,8 @@ def main() -> None:
     """Run `smile`. Errors of this package go to stderr as their message, without a traceback."""
     try:
         app()
+    except KeyboardInterrupt:  # before a run began, or in a command that has nothing to save
+        sys.exit(130)
     except SmileError as error:
         sys.stderr.write(f"error: {error}\n")
         if isinstance(error, SourceError) and error.row is not None and SKIPPING.intersection(sys.argv):

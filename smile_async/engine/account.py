@@ -176,7 +176,7 @@ def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, by
            FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
            WHERE o.state = 'accepted' ORDER BY s.ordinal"""
     )
-    for row_id, source_id, value, note in rows:  # not `yield from`: closing this would close the cursor, perhaps too late
+    for row_id, source_id, value, note in rows:  # not `yield from`: it would close the cursor, perhaps too late
         yield row_id, source_id, bytes(value), note
 
 

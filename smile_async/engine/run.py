@@ -16,6 +16,7 @@ from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
 from smile_async.engine.retry import StopRun
+from smile_async.engine.revision import reopen
 from smile_async.engine.runner import Runner, finish
 from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import StoppedError
@@ -88,7 +89,7 @@ class StopSwitch:
             self._runner.stop(StopRun("interrupted", "Interrupted: what was in flight has been saved."))
 
 
-async def run(
+async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     task: Task[Item, Value],
     items: Iterable[Item | Unreadable],
     folder: Path,
@@ -101,6 +102,7 @@ async def run(
     listener: Listener | None = None,
     stop: StopSwitch | None = None,
     pulse: float | None = None,
+    retry_reasons: Iterable[str] | None = None,
     deterministic: random.Random | None = None,
 ) -> RunReport:
     """Ask `provider` about every item, keep every reply in `folder`, and go on where an earlier call left off.
@@ -108,7 +110,8 @@ async def run(
     `items` is read lazily, in a worker thread, and may be endless. Running again with the same folder, task and
     provider identity goes on; with another identity it raises `RunMismatchError`. `notes` are kept with the run
     under their keys, as JSON. `listener` is called on the event loop with each event, a row's once it is committed,
-    and with a `Pulse` each `pulse` seconds.
+    and with a `Pulse` each `pulse` seconds. `retry_reasons` gives rows that were set aside for these reasons another
+    chance, with fresh budgets (empty: all that were ever asked).
 
     Returns the report, also when the run stopped early (see `RunReport.check`). Raises what `items`, the task's
     functions, the provider or the listener raise, after what was in flight has been saved; `RunInUseError` when another
@@ -121,6 +124,8 @@ async def run(
     identity = {"task": task.name, **task.identity, **provider.identity}
     ledger = Ledger.open(folder, identity, in_flight=limits.concurrency, threaded=threaded)
     try:
+        if retry_reasons is not None:
+            reopen(ledger, retry_reasons)
         with closing(schema.open_reader(folder)) as reader:
             before = _begin(ledger, reader, notes or {}, listen)
             gate = Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd)
