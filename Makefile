@@ -12,43 +12,43 @@ DEMO   := demo-run
 help:  ## this list
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .setup/local  ## real dialogues from the embedded model, without a key: about two minutes after the downloads
+demo: $(VENV)/.local  ## real dialogues from the embedded model, without a key: about two minutes after the downloads
 	@$(BIN)/python examples/demo.py $(DEMO)
 
 test: check unit e2e  ## all checks and tests, with set-up
 
-check: .setup/dev  ## lint, formatting, types, import rules: the same for people and CI
+check: $(VENV)/.dev  ## lint, formatting, types, import rules: the same for people and CI
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-unit: .setup/dev  ## fast tests: they wait for nothing
+unit: $(VENV)/.dev  ## fast tests: they wait for nothing
 	$(BIN)/pytest -m "not e2e"
 
-e2e: .setup/dev  ## tests with real processes, sockets, kills and the embedded model
+e2e: $(VENV)/.dev  ## tests with real processes, sockets, kills and the embedded model
 	$(BIN)/pytest -m e2e
 
-format: .setup/dev  ## put the sources in order
+format: $(VENV)/.dev  ## put the sources in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .setup/dev  ## speed beside a bare aiohttp loop, and use of a quota
+bench: $(VENV)/.dev  ## speed beside a bare aiohttp loop, and use of a quota
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/limits.py
 
 clean:  ## remove what the targets above made here
-	rm -rf $(VENV) .setup $(DEMO)
+	rm -rf $(VENV) $(DEMO)
 
 # Set-up: a stamp file a set of extras, made again when pyproject.toml changes. `venv --without-pip` and `pip --python`
 # work where Debian's python3-venv is not installed.
 $(BIN)/python:
 	$(PYTHON) -m venv --without-pip $(VENV)
 
-.setup/local: pyproject.toml | $(BIN)/python
+$(VENV)/.local: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable '.[local]'
-	@mkdir -p .setup && touch $@
+	@touch $@
 
-.setup/dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable '.[dev]'
-	@mkdir -p .setup && touch $@
+	@touch $@

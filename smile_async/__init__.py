@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from smile_async.engine.run import RunReport, StopSwitch, run
     from smile_async.engine.task import Accepted, Provider, Rejected, Task
     from smile_async.errors import SmileError
-    from smile_async.pipeline import Options, generate_corpus, resume_corpus, revalidate_corpus
+    from smile_async.options import Options
+    from smile_async.pipeline import generate_corpus, resume_corpus, revalidate_corpus
     from smile_async.prompt.recipe import Recipe, load_recipe
     from smile_async.run_folder import RunStatus, export_corpus, read_status, records
     from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
@@ -25,7 +26,8 @@ _HOMES = {
     "smile_async.engine.run": ("RunReport", "StopSwitch", "run"),
     "smile_async.engine.task": ("Accepted", "Provider", "Rejected", "Task"),
     "smile_async.errors": ("SmileError",),
-    "smile_async.pipeline": ("Options", "generate_corpus", "resume_corpus", "revalidate_corpus"),
+    "smile_async.options": ("Options",),
+    "smile_async.pipeline": ("generate_corpus", "resume_corpus", "revalidate_corpus"),
     "smile_async.prompt.recipe": ("Recipe", "load_recipe"),
     "smile_async.run_folder": ("RunStatus", "export_corpus", "read_status", "records"),
     "smile_async.settings": ("Endpoint", "Intake", "Limits", "Prices", "RetryPolicy", "Sampling", "Timeouts"),

@@ -1,15 +1,16 @@
 """`generate_corpus`: source, recipe, engine, rules and corpus, wired together. The command line calls only this."""
 
-import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from smile_async import run_folder
+from smile_async.answering import answering
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
@@ -19,65 +20,23 @@ from smile_async.engine.revision import Revision, rejudge
 from smile_async.engine.run import RunReport, StopSwitch, run
 from smile_async.engine.task import Provider
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SettingsError, SmileError
+from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe, load_recipe
 from smile_async.rows import Given, expected_rows, opened, rows_identity, seeds
-from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
+from smile_async.settings import Endpoint
 
 if TYPE_CHECKING:
     import httpx
 
 LOCAL_RECIPE = "smile-local"  # few examples and a grammar: what a small base model needs
-LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow, and giving up would only begin anew
 MEMORY_SOURCE = "(rows in memory)"
-OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Everything about a run but its source and folder, with the defaults that suit most.
-
-    `recipe` is a built-in name, a path to a TOML file, or a `Recipe`; None is `smile` (`smile-local` with the embedded
-    model). `sampling` overrides the recipe's. Limits, retries, prices and timeouts may change when a run goes on;
-    recipe, model and sampling may not.
-    """
-
-    recipe: str | Path | Recipe | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    limits: Limits = field(default_factory=Limits)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    prices: Prices | None = None
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    intake: Intake = field(default_factory=Intake)
-
-    def as_notes(self) -> dict[str, Any]:
-        """What `smile resume` needs to go on, as plain data."""
-        return {
-            "sampling": self.sampling.model_dump(mode="json"),
-            "limits": self.limits.model_dump(mode="json", exclude_unset=True),
-            "retry": self.retry.model_dump(mode="json"),
-            "prices": None if self.prices is None else self.prices.model_dump(mode="json"),
-            "timeouts": self.timeouts.model_dump(mode="json"),
-            "intake": self.intake.model_dump(mode="json"),
-        }
-
-    @classmethod
-    def from_notes(cls, notes: dict[str, Any], recipe: Recipe) -> "Options":
-        return cls(
-            recipe=recipe,
-            sampling=Sampling(**notes["sampling"]),
-            limits=Limits(**notes["limits"]),
-            retry=RetryPolicy(**notes["retry"]),
-            prices=None if notes["prices"] is None else Prices(**notes["prices"]),
-            timeouts=Timeouts(**notes["timeouts"]),
-            intake=Intake(**notes["intake"]),
-        )
 
 
 async def generate_corpus(
     source: Given,
     out: str | Path,
     *,
-    provider: Provider | Endpoint | None = None,
+    provider: Provider | Endpoint,
     options: Options | None = None,
     listener: Listener | None = None,
     stop: StopSwitch | None = None,
@@ -90,7 +49,7 @@ async def generate_corpus(
 
     `source`: a path (PsyQA JSON, JSONL, CSV, Parquet), QAs in memory (`QAPair` or dicts with question, description,
     answer), or None for recipes that need none. `provider`: an `Endpoint` (its key is read from the environment), or
-    anything with `ask` (see `engine.task.Provider`); None is OpenAI's own with `OPENAI_BASE_URL` and `OPENAI_API_KEY`.
+    anything with `ask` (see `engine.task.Provider`).
     `client`: your own `httpx.AsyncClient` (proxies, `MockTransport`), left open. `listener` gets every event on the
     loop (a `Pulse` each `pulse` seconds, if given), `stop` ends the run from outside, `notify` gets a line for a person
     now and then (a model's terms). `retry_reasons` first gives set-aside rows another chance: those with these reasons,
@@ -103,29 +62,25 @@ async def generate_corpus(
     """
     folder, options = Path(out), options or Options()
     local = isinstance(provider, Endpoint) and provider.provider == "local"
-    recipe = _recipe(options.recipe or (LOCAL_RECIPE if local else "smile"))
+    recipe = _with_the_runs_rules(_recipe(options.recipe or (LOCAL_RECIPE if local else "smile")), folder, notify)
     options = replace(options, recipe=recipe)
     rows = opened(source, options.intake)
     notes = {
         "source": _source_note(source),
         "expected_rows": expected_rows(rows, options.intake),
         "recipe": recipe.model_dump(mode="json"),
-        "endpoint": provider.model_dump(mode="json") if isinstance(provider, Endpoint) else None,
+        "endpoint": _endpoint_note(provider) if isinstance(provider, Endpoint) else None,
         "options": options.as_notes(),
     }
-    if provider is None or isinstance(provider, Endpoint):
-        options = replace(options, limits=_within_open_files(options.limits, notify))
-    async with _answering(provider, recipe, options, client, notify) as (answering, limits):
+    max_tokens = options.sampling.over(recipe.sampling).max_tokens
+    task = dialogue_task(recipe, max_tokens=max_tokens, rows=rows_identity(recipe, options.intake))
+    async with answering(provider, recipe, options, client, notify) as (asked, limits):
         try:
             report = await run(
-                dialogue_task(
-                    recipe,
-                    max_tokens=options.sampling.over(recipe.sampling).max_tokens,
-                    rows=rows_identity(recipe, options.intake),
-                ),
+                task,
                 seeds(rows, recipe, options.intake),
                 folder,
-                provider=answering,
+                provider=asked,
                 limits=limits,
                 retry=options.retry,
                 prices=options.prices,
@@ -145,6 +100,19 @@ async def generate_corpus(
     else:
         _write_what_there_is(folder, notify)
     return report
+
+
+def _with_the_runs_rules(recipe: Recipe, folder: Path, notify: Callable[[str], None]) -> Recipe:
+    """A run judges all its replies by one set of rules: those it has, which `revalidate` may have changed."""
+    if not (folder / schema.DATABASE).exists():
+        return recipe
+    with schema.reading(folder) as reader:
+        noted = account.read_meta(reader, "recipe")
+    before = None if noted is None else Recipe.model_validate(noted)
+    if before is None or before.digest != recipe.digest or before.format == recipe.format:
+        return recipe
+    notify("The recipe's rules are not those this run is judged by, which stay: `smile revalidate` changes them.")
+    return recipe.model_copy(update={"format": before.format})
 
 
 def _write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
@@ -187,11 +155,11 @@ async def resume_corpus(
     if provider is None:
         if notes["endpoint"] is None:
             raise RunNotFoundError(f"{folder}: its provider was an object of the caller's.", hint="Pass provider=.")
-        provider = Endpoint(**notes["endpoint"])
+        provider = noted_endpoint(notes["endpoint"])
     wanted = _recipe(options.recipe or recipe)
     if wanted.digest != recipe.digest:
         raise RunMismatchError(
-            f"{folder} was started with other settings:\n    recipe: was {recipe.name!r}, now {wanted.name!r}",
+            f'{folder} was started with other settings:\n    recipe: was "{recipe.name}", now "{wanted.name}"',
             hint="Go on without --recipe, or start another run folder; for other rules only: `smile revalidate`.",
         )
     return await generate_corpus(
@@ -224,7 +192,7 @@ async def revalidate_corpus(out: str | Path, recipe: str | Path | Recipe | None 
             f"Recipe {wanted.name!r} asks another prompt than the run's ({before.name!r}).",
             hint="Change only the rules under [format] and [format.rules]; a new prompt needs a new run.",
         )
-    with closing(schema.open_reader(folder)) as reader:
+    with schema.reading(folder) as reader:
         ledger = Ledger.open(folder, account.read_meta(reader, "identity"))
         try:
             revision = await rejudge(ledger, reader, dialogue_task(after), {"recipe": after.model_dump(mode="json")})
@@ -237,7 +205,7 @@ async def revalidate_corpus(out: str | Path, recipe: str | Path | Recipe | None 
 
 def read_notes(folder: Path) -> dict[str, Any]:
     """What a run was started with. Raises `RunNotFoundError`."""
-    with closing(schema.open_reader(folder)) as reader:
+    with schema.reading(folder) as reader:
         notes = {key: account.read_meta(reader, key) for key in ("source", "recipe", "endpoint", "options")}
     if notes["recipe"] is None:
         raise RunNotFoundError(f"{folder}: the run ended before its first row.", hint="Start it again.")
@@ -248,96 +216,32 @@ def _recipe(recipe: str | Path | Recipe) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
 
+_SECRET = re.compile(r"key|token|secret|password|sig", re.IGNORECASE)
+
+
+def _endpoint_note(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint without its secrets: of headers only the names are kept, of the address no key."""
+    note = endpoint.model_dump(mode="json", exclude={"headers"})
+    if endpoint.base_url and "?" in endpoint.base_url:
+        parts = urlsplit(endpoint.base_url)
+        kept = [(name, value) for name, value in parse_qsl(parts.query) if not _SECRET.search(name)]
+        note["base_url"] = urlunsplit(parts._replace(query=urlencode(kept)))
+    return note | {"header_names": sorted(endpoint.headers)}
+
+
+def noted_endpoint(note: dict[str, Any], headers: Mapping[str, SecretStr] | None = None) -> Endpoint:
+    """The endpoint of a run, with `headers` given anew. Raises `SettingsError` when one it had is missing."""
+    values = {key: value for key, value in note.items() if key != "header_names"}
+    missing = [name for name in note["header_names"] if name not in (headers or {})]
+    if missing:
+        raise SettingsError(
+            f"The run was started with the header {missing[0]!r}, whose value is not kept.",
+            hint="Give it again: [endpoint.headers] in smile.toml, or provider=Endpoint(...) from Python.",
+        )
+    return Endpoint(**values, headers=headers or {})
+
+
 def _source_note(source: Given) -> str | None:
     if source is None:
         return None
     return str(Path(source).absolute()) if isinstance(source, str | Path) else MEMORY_SOURCE
-
-
-def _within_open_files(limits: Limits, notify: Callable[[str], None]) -> Limits:
-    """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
-    from smile_async.provider import raise_open_files_limit
-
-    room = raise_open_files_limit(limits.concurrency + OTHER_FILES) - OTHER_FILES
-    if room >= limits.concurrency:
-        return limits
-    fewer = max(room, 1)
-    notify(
-        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not {limits.concurrency:,}."
-        " For more, raise the limit (ulimit -n)."
-    )
-    return limits.model_copy(update={"concurrency": fewer})
-
-
-@asynccontextmanager
-async def _answering(
-    provider: Provider | Endpoint | None,
-    recipe: Recipe,
-    options: Options,
-    client: "httpx.AsyncClient | None",
-    notify: Callable[[str], None],
-) -> AsyncIterator[tuple[Provider, Limits]]:
-    """The provider to ask, open while the block runs, and the limits that suit it."""
-    if provider is not None and not isinstance(provider, Endpoint):
-        yield provider, options.limits
-        return
-    endpoint = provider or Endpoint(base_url=default_base_url())
-    if endpoint.provider == "local":
-        from smile_async.provider.local import local_endpoint
-
-        model = endpoint.model if endpoint.model.endswith(".gguf") else None
-        async with local_endpoint(model, notify=notify) as served:
-            limits = options.limits
-            if "concurrency" not in limits.model_fields_set:
-                limits = limits.model_copy(update={"concurrency": served.concurrency})
-            at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="")
-            patient = replace(options, timeouts=LOCAL_TIMEOUTS)
-            async with _chat(at, recipe, patient, limits, None) as chat:
-                yield chat, limits
-        return
-    async with _chat(endpoint, recipe, options, options.limits, client) as chat:
-        yield chat, options.limits
-
-
-@asynccontextmanager
-async def _chat(
-    endpoint: Endpoint, recipe: Recipe, options: Options, limits: Limits, client: "httpx.AsyncClient | None"
-) -> AsyncIterator[Provider]:
-    from smile_async.provider.chat import ChatProvider
-
-    if not endpoint.model:
-        raise SettingsError("No model is named.", hint="Pass --model, or set model under [endpoint] in smile.toml.")
-    sampling = options.sampling.over(recipe.sampling)
-    chat = ChatProvider(
-        base_url=endpoint.base_url,
-        model=endpoint.model,
-        api_key=SecretStr(key) if (key := api_key(endpoint)) else None,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        extra=sampling.extra,
-        headers=endpoint.headers,
-        timeouts=options.timeouts,
-        max_connections=limits.concurrency,
-        client=client,
-    )
-    try:
-        yield chat
-    finally:
-        await chat.aclose()
-
-
-def default_base_url() -> str:
-    """`OPENAI_BASE_URL` or `OPENAI_API_BASE`, else OpenAI's own."""
-    found = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
-    return found or str(Endpoint.model_fields["base_url"].default)
-
-
-def api_key(endpoint: Endpoint) -> str | None:
-    """The key from the environment. None for a server that needs none; OpenAI's own needs one."""
-    key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
-    if not key and "api.openai.com" in endpoint.base_url:
-        raise SettingsError(
-            f"{endpoint.api_key_env} is not set, and {endpoint.base_url} needs a key.",
-            hint=f"export {endpoint.api_key_env}=..., or name another server with --base-url, or --provider local.",
-        )
-    return key or None

@@ -4,6 +4,7 @@ A recipe that rewrites QAs takes one from the source a row; a recipe that needs 
 and is asked so many times.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -97,8 +98,9 @@ def seeds(source: Source | None, recipe: Recipe, intake: Intake) -> Iterator[See
     if source is None:
         raise SettingsError(f"Recipe {recipe.name!r} rewrites QAs, and no source was given.", hint="Name a file.")
     if intake.sample is not None:
-        drawn = sample(source, n=intake.sample, first=intake.sample_from, seed=intake.seed)
-        rows: Iterable[SourceRow | BadRow] = [SourceRow(index, pair) for index, pair in enumerate(drawn)]
+        bad: list[BadRow] = []
+        drawn = sample(source, n=intake.sample, first=intake.sample_from, seed=intake.seed, skipped=bad.append)
+        rows: Iterable[SourceRow | BadRow] = [*bad, *(SourceRow(index, pair) for index, pair in enumerate(drawn))]
     else:
         rows = islice(source, intake.limit)
     return _prepared(rows, recipe, intake)
@@ -109,7 +111,9 @@ def rows_identity(recipe: Recipe, intake: Intake) -> dict[str, Any]:
     if recipe.needs == "qa":
         clean, longest = _preparing(recipe, intake)
         drawn = [intake.sample, intake.sample_from, intake.seed] if intake.sample is not None else None
-        return {"clean": clean, "max_characters": longest, "sample": drawn}
+        words = [[word.old, word.new] for word in load_words()] if clean else []
+        digest = hashlib.sha256(orjson.dumps(words)).hexdigest()[:16] if clean else None
+        return {"words": digest, "max_characters": longest, "sample": drawn, "columns": intake.columns}
     return {"seed": intake.seed} if recipe.needs == "topic" else {}
 
 
@@ -130,6 +134,12 @@ def _how_many(source: Source | None, recipe: Recipe, intake: Intake) -> int:
     return count
 
 
+def _without_path(row: BadRow) -> str:
+    """Where and why, the same however the path was typed: a run that goes on must know the row again."""
+    field = f", field {row.error.field!r}" if row.error.field else ""
+    return f"row {row.index + 1}{field}: {row.error.problem}"
+
+
 def _numbered(recipe: Recipe, count: int, seed: int) -> Iterator[Seed]:
     for number in range(count):
         topic = draw_topic(seed, number, recipe.topics) if recipe.needs == "topic" else None
@@ -141,7 +151,7 @@ def _prepared(rows: Iterable[SourceRow | BadRow], recipe: Recipe, intake: Intake
     words = load_words() if clean else ()
     for row in rows:
         if isinstance(row, BadRow):
-            yield Unreadable(str(row.error))
+            yield Unreadable(_without_path(row))
             continue
         pair = prepare_pair(row.pair, words, longest)
         if isinstance(pair, SetAside):

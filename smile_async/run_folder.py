@@ -3,7 +3,6 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ class RunStatus:
 def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
     """Raises `RunNotFoundError` when the folder holds no run."""
     now = time.time() if now is None else now
-    with closing(schema.open_reader(folder)) as reader:
+    with schema.reading(folder) as reader:
         running = is_locked(folder)  # asked first: a run that ends meanwhile is not taken for one that was killed
         counts = account.read_counts(reader)
         expected = account.read_meta(reader, "expected_rows")
@@ -112,13 +111,13 @@ def is_locked(folder: Path) -> bool:
 
 def recipe_of(folder: Path) -> Recipe:
     """The recipe that the run was started with (or last judged by), as it was then."""
-    with closing(schema.open_reader(folder)) as reader:
+    with schema.reading(folder) as reader:
         return Recipe.model_validate(account.read_meta(reader, "recipe"))
 
 
 def records(folder: Path) -> Iterator[Record]:
     """The accepted rows in the source's order, one by one."""
-    with closing(schema.open_reader(folder)) as reader:
+    with schema.reading(folder) as reader:
         for row in account.result_rows(reader):
             seed = Seed.load(row.item)
             yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags)
@@ -138,41 +137,45 @@ def export_corpus(
     return write_corpus(records(folder), out, format, roles=roles, system_prompt=system_prompt, overwrite=overwrite)
 
 
-def write_results(folder: Path) -> tuple[Path, Path]:
+def write_results(folder: Path) -> None:
     """Write `corpus.jsonl` (accepted) and `set-aside.jsonl` (with reason and last reply) into the run folder.
 
-    Straight from the ledger's bytes: what was stored as JSON is not read and written again. Raises `StoppedError` when
-    the disk refuses: the ledger still holds it all.
+    Straight from the ledger's bytes: what was stored as JSON is not read and written again. Left alone when a process
+    is at work on the run, which will write them itself.
     """
-    with closing(schema.open_reader(folder)) as reader:
-        accepted = (
-            b'{"id":"%b","questionID":%b,"dialogue":%b%b}\n'
-            % (
-                row_id.encode(),
-                orjson.dumps(source_id),
-                value,
-                b',"flags":' + orjson.dumps(note.split()) if note else b"",
-            )
-            for row_id, source_id, value, note in account.result_values(reader)
-        )
-        corpus = _replace(folder / CORPUS, accepted)
-        aside = (
-            orjson.dumps(
-                {
-                    "id": row.row_id,
-                    "questionID": row.source_id,
-                    "reason": row.reason,
-                    "detail": row.detail,
-                    "reply": row.text,
-                },
-                option=orjson.OPT_APPEND_NEWLINE,
-            )
-            for row in account.set_aside_rows(reader)
-        )
-        return corpus, _replace(folder / ASIDE, aside)
+    lock = FileLock(folder / LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        return
+    try:
+        for left in (*folder.glob(f".{CORPUS}.*"), *folder.glob(f".{ASIDE}.*")):
+            left.unlink()  # of a process that was killed while it wrote
+        with schema.reading(folder) as reader:
+            _replace(folder / CORPUS, _accepted_lines(reader))
+            _replace(folder / ASIDE, _aside_lines(reader))
+    finally:
+        lock.release()
 
 
-def _replace(path: Path, lines: Iterator[bytes]) -> Path:
+def _accepted_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
+    for row_id, source_id, value, note in account.result_values(reader):
+        flags = b',"flags":' + orjson.dumps(note.split()) if note else b""
+        yield b'{"id":"%b","questionID":%b,"dialogue":%b%b}\n' % (
+            row_id.encode(),
+            orjson.dumps(source_id),
+            value,
+            flags,
+        )
+
+
+def _aside_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
+    for row in account.set_aside_rows(reader):
+        line = {"id": row.row_id, "questionID": row.source_id, "reason": row.reason, "detail": row.detail}
+        yield orjson.dumps({**line, "reply": row.text}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _replace(path: Path, lines: Iterator[bytes]) -> None:
     """The file anew: a reader never sees half of it."""
     try:
         with whole_file(path, overwrite=True) as file:
@@ -184,4 +187,3 @@ def _replace(path: Path, lines: Iterator[bytes]) -> Path:
             reason="disk",
             hint=f"Nothing is lost, the ledger holds it: make room, then `smile resume {path.parent}`.",
         ) from error
-    return path

@@ -7,8 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from smile_async.errors import SettingsError
 
@@ -19,14 +20,29 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Endpoint(_Settings):
-    """Where to ask. `base_url` ends before `/chat/completions`, as in the OpenAI client."""
+OPENAI = "https://api.openai.com/v1"
 
-    base_url: str = "https://api.openai.com/v1"
-    model: str = Field(default="", description="the model's name; required unless provider is local")
+
+class Endpoint(_Settings):
+    """Where to ask.
+
+    `base_url` ends before `/chat/completions`, as in the OpenAI client; None: `OPENAI_BASE_URL` or `OPENAI_API_BASE`
+    from the environment, else OpenAI's own. `model` is required, but with provider local, where it may name a GGUF
+    file. `headers` go beside the usual ones; their values are secrets and are not kept with a run.
+    """
+
+    base_url: str | None = None
+    model: str = ""
     provider: Literal["openai", "local"] = "openai"
     api_key_env: str = "OPENAI_API_KEY"
-    headers: Mapping[str, str] = Field(default_factory=dict)
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_password(cls, url: str | None) -> str | None:
+        if url and "@" in urlsplit(url).netloc:
+            raise ValueError("holds a user or password: put it into the environment (api_key_env) or into headers")
+        return url
 
 
 _RESERVED = frozenset({"model", "messages", "stream", "n", "temperature", "top_p", "max_tokens"})
@@ -159,8 +175,9 @@ def checked(model: type[Model], values: Mapping[str, Any], *, where: str) -> Mod
 
 
 def override(model: Model, /, **changes: Any) -> Model:
-    """A copy with those `changes` that are not None, validated again."""
+    """A copy with those `changes` that are not None, validated. What was not set before stays unset."""
     given = {key: value for key, value in changes.items() if value is not None}
     if not given:
         return model
-    return checked(type(model), model.model_dump() | given, where="flags")
+    fresh = checked(type(model), given, where="flags")
+    return model.model_copy(update={key: getattr(fresh, key) for key in given})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smile_async.cli.flags import EndpointFlags, LimitFlags, OutputFlags, RowFlags, grouped
+from smile_async.errors import SmileError
 
 if TYPE_CHECKING:
     from smile_async.engine.events import Listener
@@ -52,7 +53,7 @@ def generate(
     from smile_async.cli.settings import endpoint_from, options_from, settings_from
     from smile_async.pipeline import generate_corpus
 
-    settings = settings_from(output.config, endpoint)
+    settings = settings_from(output.config)
     options = options_from(settings, endpoint, rows, limits)
     at = endpoint_from(settings, endpoint)
     given = None if source == "-" else source
@@ -89,6 +90,12 @@ def retry(
 
     smile retry runs/first --reason too-few-turns --reason timeout
     """
+    from smile_async.run_folder import read_status
+
+    there = read_status(run).counts.reasons
+    if strange := set(reason or ()) - set(there):
+        known = ", ".join(there) or "none"
+        raise typer.BadParameter(f"no row was set aside for {min(strange)!r}; reasons: {known}", param_hint="--reason")
     _resume(run, endpoint, limits, output, reason or ())
 
 
@@ -148,8 +155,8 @@ def _resume(
     def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
         return resume_corpus(
             run,
-            provider=changed_endpoint(run, endpoint),
-            changes=lambda options: changed_options(options, endpoint, limits),
+            provider=changed_endpoint(run, output.config, endpoint),
+            changes=lambda options: changed_options(options, output.config, endpoint, limits),
             retry_reasons=reasons,
             listener=listener,
             stop=stop,
@@ -173,7 +180,12 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
         with watching(title, run, quiet=output.quiet, verbose=output.verbose, budget=budget) as (listener, notify):
             return await running(listener, stop, notify)
 
-    report = _run(main())
+    try:
+        report = _run(main())
+    except SmileError:
+        if output.json and (run / "ledger.sqlite3").exists():
+            _print_json(read_status(run))  # programs want to know how it stands, all the more
+        raise
     sys.stderr.write(report_text(report))
     if output.json:
         _print_json(read_status(run))

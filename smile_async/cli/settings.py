@@ -5,23 +5,21 @@ from pathlib import Path
 
 from smile_async.cli.flags import EndpointFlags, LimitFlags, RowFlags
 from smile_async.errors import SettingsError
-from smile_async.pipeline import Options, default_base_url, read_notes
+from smile_async.options import Options
+from smile_async.pipeline import noted_endpoint, read_notes
 from smile_async.settings import Endpoint, FileSettings, Limits, Prices, RetryPolicy, override, read_settings
 
 HERE = Path("smile.toml")
 
 
-def settings_from(config: Path | None, _flags: EndpointFlags) -> FileSettings:
+def settings_from(config: Path | None) -> FileSettings:
     """The file named, or `smile.toml` of this folder, or nothing but defaults."""
     path = config or (HERE if HERE.is_file() else None)
     return read_settings(path) if path is not None else FileSettings()
 
 
 def endpoint_from(settings: FileSettings, flags: EndpointFlags) -> Endpoint:
-    endpoint = settings.endpoint
-    if "base_url" not in endpoint.model_fields_set:
-        endpoint = endpoint.model_copy(update={"base_url": default_base_url()})
-    return _changed(endpoint, flags)
+    return _changed(settings.endpoint, flags)
 
 
 def _changed(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
@@ -57,20 +55,25 @@ def options_from(settings: FileSettings, flags: EndpointFlags, rows: RowFlags, l
     return _with_limits(options, limits)
 
 
-def changed_options(options: Options, flags: EndpointFlags, limits: LimitFlags) -> Options:
-    """For a run that goes on: limits may be others; what shapes the requests may not, and is refused by the run."""
+def changed_options(options: Options, config: Path | None, flags: EndpointFlags, limits: LimitFlags) -> Options:
+    """For a run that goes on, by a file that was named and by flags: limits may be others; what shapes the requests may
+    not, and is refused by the run."""
+    if config is not None:
+        told = read_settings(config)
+        given = {name: getattr(told, name) for name in ("limits", "retry", "prices", "timeouts", "sampling")}
+        options = replace(options, **{name: one for name, one in given.items() if name in told.model_fields_set})
     if flags.recipe is not None:
         options = replace(options, recipe=flags.recipe)
     sampling = override(options.sampling, temperature=flags.temperature, top_p=flags.top_p, max_tokens=flags.max_tokens)
     return _with_limits(replace(options, sampling=sampling), limits)
 
 
-def changed_endpoint(run: Path, flags: EndpointFlags) -> Endpoint | None:
-    """The run's endpoint with what the flags change; None when they change nothing."""
+def changed_endpoint(run: Path, config: Path | None, flags: EndpointFlags) -> Endpoint | None:
+    """The run's endpoint with what the flags change, headers read again from the file; None: it was no endpoint."""
     noted = read_notes(run)["endpoint"]
     if noted is None:
         return None
-    return _changed(Endpoint(**noted), flags)
+    return _changed(noted_endpoint(noted, settings_from(config).endpoint.headers), flags)
 
 
 def _with_limits(options: Options, flags: LimitFlags) -> Options:

@@ -141,7 +141,7 @@ class DialogueFormat(BaseModel):
 # which every word is capitalised is a name ("Google Play Store"), so one word must not be.
 _WORD = r"[A-Za-z]+(?:['’-][A-Za-z]+)*"
 _LATIN_RUN = re.compile(
-    rf"(?<![A-Za-z0-9@/.:_-]){_WORD}(?:[\"”’),;:.!?]*[ \t]+[\"“‘(]*{_WORD}){{2,}}(?!://|[A-Za-z0-9@/_-])"
+    rf"(?<![A-Za-z0-9@/.:_'’-]){_WORD}(?:[\"”’),;:.!?]*[ \t]+[\"“‘(]*{_WORD}){{2,}}(?!://|[A-Za-z0-9@/_-])"
 )
 
 _REFUSAL_LENGTH = 400  # characters; a longer answer is a failed dialogue rather than an apology

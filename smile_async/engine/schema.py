@@ -5,7 +5,8 @@ Slim tables hold what is counted, wide ones what is read row by row, so that `sm
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from smile_async.errors import RunNotFoundError, SmileError, StoppedError
@@ -109,6 +110,16 @@ def open_reader(folder: Path) -> sqlite3.Connection:
             raise broken(folder, error) from error
         raise
     return connection
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[sqlite3.Connection]:
+    """An existing run, open for reading while the block runs; what SQLite raises in it becomes an error of ours."""
+    try:
+        with closing(open_reader(folder)) as connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise broken(folder, error) from error
 
 
 def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
