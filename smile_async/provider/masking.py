@@ -9,12 +9,15 @@ ECHO = 8  # characters in a row that a message shares with the request before th
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+\S+")
 _PREFIXED_KEY = re.compile(r"(?i)\b(?:sk|pk|ak|gsk|xai|key|api[-_]?key|token)[-_:=][\w*.\-]{6,}")
-_LONG_TOKEN = re.compile(r"(?=[\w\-]*\d)(?=[\w\-]*[A-Za-z])(?<![\w\-/.])[A-Za-z0-9_\-]{24,}")
+_LONG_TOKEN = re.compile(r"(?<![\w\-/.])(?=[\w\-]*\d)(?=[\w\-]*[A-Za-z])[A-Za-z0-9_\-]{24,}")
 
 
 def masked(text: str) -> str:
-    """`text` on one line, at most `SHOWN` characters, with whatever looks like a key or a password replaced."""
-    flat = " ".join(text[: 20 * SHOWN].split())
+    """`text` on one line, at most `SHOWN` characters, with whatever looks like a key or a password replaced.
+
+    What is not printable goes: a server's message must not command the reader's terminal.
+    """
+    flat = "".join(one for one in " ".join(text[: 20 * SHOWN].split()) if one.isprintable())
     flat = _CREDENTIALS.sub("***@", flat)
     flat = _BEARER.sub(r"\1 ***", flat)
     flat = _LONG_TOKEN.sub("***", _PREFIXED_KEY.sub("***", flat))

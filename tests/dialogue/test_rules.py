@@ -1,9 +1,13 @@
 """Formats are checked when they are made: a recipe's mistake is named before a request is paid for."""
 
+import time
+
 import pytest
 from pydantic import ValidationError
 
+from smile_async.dialogue.parse import judge
 from smile_async.dialogue.rules import Code, DialogueFormat, RuleSwitches
+from smile_async.prompt.recipe import load_recipe
 
 ROLES = {"client": ("求助者",), "counselor": ("支持者",)}
 
@@ -46,3 +50,12 @@ def test_a_format_comes_back_from_its_json() -> None:
 
 def test_the_order_of_roles_is_kept() -> None:
     assert list(DialogueFormat(roles={"z": ("Z",), "a": ("A",)}).roles) == ["z", "a"]
+
+
+def test_no_answer_takes_the_rules_more_than_a_moment() -> None:
+    """20,000 characters that a careless pattern walks through once for each of them (3.6 s before)."""
+    spoken = "求助者: 好\n支持者: 好\n" * 5 + "支持者: "
+    for trap in ("a'" * 10_000, "a-" * 10_000, "a " * 10_000, "A." * 10_000):
+        began = time.perf_counter()
+        judge(spoken + trap, form=load_recipe("smile").format)
+        assert time.perf_counter() - began < 0.5
