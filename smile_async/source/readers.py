@@ -277,11 +277,12 @@ def _header(cells: list[str], columns: ColumnMapping, delimiter: str) -> list[st
 
 
 def _text_lines(file: SourceFile) -> Iterator[str]:
-    """A last line without line break may be half a row, and nothing in CSV would tell: it is refused."""
+    """A last line without line break may be half a row, and nothing in CSV would tell: refused, unless it ends on a
+    closing quote."""
     for number, (offset, line) in enumerate(lines(file.chunks(), file.first_byte()), start=1):
         if isinstance(line, RowProblem):
             raise Broken(line.problem, line.hint)
-        if not line.endswith((b"\n", b"\r")):
+        if not line.endswith((b"\n", b"\r", b'"')):
             raise Broken(
                 f"no line break follows the last line ({number}), so that it may be cut off",
                 f"If it is whole, add one: echo >> {file.name}",

@@ -400,3 +400,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, form: Any) -> None:
     tracemalloc.stop()
     assert count == 16_000
     assert peak < 8e6
+
+
+def test_a_csv_without_a_last_line_break_is_whole_when_its_last_cell_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "qa.csv"
+    path.write_text('question,answer\n"问","答"', encoding="utf-8")
+    assert [row.pair.answer for row in open_source(path) if isinstance(row, SourceRow)] == ["答"]
