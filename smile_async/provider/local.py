@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from smile_async.errors import MissingExtraError, SmileError, UsageError
+from smile_async.provider import openmp
 from smile_async.provider.llama import PLAIN_TEMPLATE, ServeSettings
-from smile_async.provider.model_file import EMBEDDED, EXTRA, embedded_model_file, named_model_file
+from smile_async.provider.model_file import EMBEDDED, EXTRA, embedded_model_file, model_cache, named_model_file
 
 SLOTS = 4  # answers at a time; on two cores no number of slots is known to be clearly faster (docs/local-model.md)
 CONTEXT_PER_SLOT = 4096  # tokens: examples 800, a source of 1,800 characters 1,300, a dialogue 600
@@ -108,6 +109,7 @@ class LocalServer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                env=openmp.environment(model_cache()),
             )
             try:
                 self._url = _announced(self._child, log)
@@ -243,6 +245,11 @@ def _announced(child: subprocess.Popen[bytes], log: IO[bytes]) -> str:
         said = {"error": "it ended, or was ended after two minutes, without a word"}
     if "url" in said:
         return str(said["url"])
+    if openmp.LIBRARY in str(said.get("error")):
+        raise LocalServerError(
+            f"llama.cpp needs {openmp.LIBRARY}, which this system does not have.",
+            hint="apt-get install libgomp1 (Debian, Ubuntu), or: pip install 'smile-async[local]'",
+        )
     raise LocalServerError(
         f"The local model server did not start: {said.get('error', line)}.{_tail(log)}",
         hint="A damaged or unknown model file, too little memory or a taken port are the usual causes.",
