@@ -1,7 +1,7 @@
 """What an HTTP request costs: CPU, rate and memory of each way to send the same chat request.
 
     python benchmarks/transports.py                   # what is installed, about six minutes
-    python benchmarks/transports.py --only aiohttp pyreqwest --loops asyncio --cells 512:200
+    python benchmarks/transports.py --only aiohttp pyreqwest --loops asyncio --cells 512:200 --rounds 3
     python benchmarks/transports.py --split           # where the time of httpx's own layers goes
 
 A small HTTP server runs in a process of its own; each candidate runs in a fresh process, one after the other, so that
@@ -18,9 +18,11 @@ import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -126,6 +128,37 @@ async def pyqwest_bare(url: str, in_flight: int, stack: AsyncExitStack) -> Send:
     return send
 
 
+async def own_connections(url: str, in_flight: int, stack: AsyncExitStack) -> Send:
+    """`Transport.post`: the project's own HTTP/1.1, as the product calls it."""
+    from smile_async.provider.transport import Transport
+
+    return posting(Transport(max_connections=in_flight), url, stack)
+
+
+async def kept_pyreqwest(url: str, in_flight: int, stack: AsyncExitStack) -> Send:
+    """`Transport.post` by the way that is kept for proxies: with the product's timeouts and bounds, unlike the bare."""
+    from smile_async.provider.transport import Transport
+
+    class ByPyreqwest(Transport):
+        def _place(self, url: str) -> None:
+            return None
+
+    return posting(ByPyreqwest(max_connections=in_flight), url, stack)
+
+
+def posting(transport: Any, url: str, stack: AsyncExitStack) -> Send:
+    from smile_async.engine.job import Failure
+
+    stack.push_async_callback(transport.aclose)
+
+    async def send(body: dict[str, Any]) -> bytes:
+        answer = await transport.post(url, HEADERS, orjson.dumps(body))
+        assert not isinstance(answer, Failure), answer
+        return bytes(answer.body)
+
+    return send
+
+
 async def chat_provider(url: str, in_flight: int, stack: AsyncExitStack) -> Send:
     """The product's own path: `ChatProvider.ask` with everything in it, also its parsing and its headers."""
     from pydantic import SecretStr
@@ -221,6 +254,8 @@ CANDIDATES: dict[str, Candidate] = {
     "aiohttp": aiohttp_bare,
     "pyreqwest": pyreqwest_bare,
     "pyqwest": pyqwest_bare,
+    "own connections": own_connections,
+    "Transport.post by pyreqwest": kept_pyreqwest,
     "ChatProvider.ask": chat_provider,
     **{f"httpx over {name}": through_client(name) for name in UNDER_HTTPX},
     **{f"httpx.Request to {name}": handed_over(name) for name in UNDER_HTTPX},
@@ -343,23 +378,36 @@ def requests_for(name: str, in_flight: int, delay_ms: int) -> int:
     return max(2 * in_flight, wanted // 10) if name.endswith(SLOW) else wanted
 
 
-def cell(name: str, port: int, loop: str, in_flight: int, delay_ms: int) -> str:
-    if name.endswith(SLOW) and in_flight > 512:
-        return "not run"
-    found = child("--run", name, "--port", str(port), "--loops", loop, "--cells", f"{in_flight}:{delay_ms}")
-    if isinstance(found, str):
-        return found
-    return f"{found['cpu_ms']:.3f} ({found['per_second']:,.0f}/s, {found['peak_mb']:.0f} MB)"
+def cell(figures: list[dict[str, float] | str]) -> str:
+    """One run in full; of several the lowest, middle and highest CPU."""
+    good = [found for found in figures if not isinstance(found, str)]
+    if not good:
+        return str(figures[0]) if figures else "not run"
+    if len(good) == 1:
+        return f"{good[0]['cpu_ms']:.3f} ({good[0]['per_second']:,.0f}/s, {good[0]['peak_mb']:.0f} MB)"
+    cpu = [found["cpu_ms"] for found in good]
+    best, peak = max(found["per_second"] for found in good), max(found["peak_mb"] for found in good)
+    return f"{min(cpu):.3f} {statistics.median(cpu):.3f} {max(cpu):.3f} ({best:,.0f}/s, {peak:.0f} MB)"
 
 
-def table(names: list[str], loops: list[str], cells: list[tuple[int, int]], port: int) -> None:
+def table(names: list[str], loops: list[str], cells: list[tuple[int, int]], rounds: int, port: int) -> None:
+    """For each loop and cell the candidates run in turn, round after round: a busy minute then hits them all."""
+    found: dict[tuple[str, str, int], list[dict[str, float] | str]] = defaultdict(list)
+    for loop in loops:
+        for at, (in_flight, delay) in enumerate(cells):
+            for name in names * rounds:
+                if not (name.endswith(SLOW) and in_flight > 512):
+                    ask_for = f"{in_flight}:{delay}"
+                    run = child("--run", name, "--port", str(port), "--loops", loop, "--cells", ask_for)
+                    found[name, loop, at].append(run)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
-    print("CPU ms a request (requests a second, peak memory)\n")
+    what = "CPU ms a request" if rounds == 1 else f"lowest, middle, highest CPU ms a request of {rounds} runs"
+    print(f"{what} (requests a second, peak memory)\n")
     print("| client | loop | " + " | ".join(f"{n:,} in flight, {d} ms" for n, d in cells) + " |")
     print("|---" * (len(cells) + 2) + "|")
     for name in names:
         for loop in loops:
-            row = [cell(name, port, loop, in_flight, delay) for in_flight, delay in cells]
+            row = [cell(found[name, loop, at]) for at in range(len(cells))]
             print(f"| {name} | {loop} | " + " | ".join(row) + " |", flush=True)
 
 
@@ -373,6 +421,7 @@ def arguments() -> argparse.Namespace:
         default=["64:0", "512:0", "2000:0", "64:200", "512:200", "2000:200"],
         metavar="IN_FLIGHT:DELAY_MS",
     )
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--split", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -398,7 +447,9 @@ def main() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout
             try:
-                table(chosen.only or list(CANDIDATES), chosen.loops, cells, int(server.stdout.readline()))
+                table(
+                    chosen.only or list(CANDIDATES), chosen.loops, cells, chosen.rounds, int(server.stdout.readline())
+                )
             finally:
                 server.terminate()
 

@@ -13,7 +13,7 @@ from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe
-from smile_async.settings import OPENAI, Endpoint, Limits, Timeouts
+from smile_async.settings import OPENAI, OPENAI_KEY, Endpoint, Limits, Timeouts
 
 if TYPE_CHECKING:
     import httpx
@@ -119,6 +119,11 @@ def base_url_of(endpoint: Endpoint) -> str:
 def _api_key(endpoint: Endpoint) -> SecretStr | None:
     """The key from the environment. None for a server that needs none; OpenAI's own needs one."""
     key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+    if not key and endpoint.api_key_env not in ("", OPENAI_KEY):
+        named = endpoint.api_key_env if endpoint.api_key_env.isupper() else "The variable that api_key_env names"
+        raise SettingsError(
+            f"{named} is not set.", hint="api_key_env is the name of an environment variable, not a key."
+        )
     if not key and not endpoint.headers and base_url_of(endpoint) == OPENAI:
         raise SettingsError(
             f"{endpoint.api_key_env} is not set, and {OPENAI} needs a key.",

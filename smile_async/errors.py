@@ -38,11 +38,18 @@ class SourceError(UsageError):
     """A source file or one row of it cannot be used.
 
     `file` is the path as given, `row` counts from 1 (None: the file as a whole), `field` is the column or
-    JSON key (None: the row as a whole).
+    JSON key (None: the row as a whole). `skippable`: only this row is wrong, what follows can be read.
     """
 
     def __init__(
-        self, problem: str, *, file: str, row: int | None = None, field: str | None = None, hint: str = ""
+        self,
+        problem: str,
+        *,
+        file: str,
+        row: int | None = None,
+        field: str | None = None,
+        hint: str = "",
+        skippable: bool = False,
     ) -> None:
         place = file
         if row is not None:
@@ -54,6 +61,7 @@ class SourceError(UsageError):
         self.row = row
         self.field = field
         self.problem = problem
+        self.skippable = skippable
 
 
 class RunNotFoundError(UsageError):

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class RunStatus:
     tokens_per_minute: float
     seconds_left: float | None
     stopped_by: str = ""
+    source: str = ""
+    recipe: str = ""
+    model: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The fields that programs may rely on."""
@@ -45,6 +48,9 @@ class RunStatus:
             "run": str(self.folder),
             "state": self.state,
             "reason": self.stopped_by,
+            "source": self.source,
+            "recipe": self.recipe,
+            "model": self.model,
             "rows": {
                 "total": counts.total,
                 "accepted": counts.accepted,
@@ -66,14 +72,15 @@ class RunStatus:
         }
 
 
-def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
+def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
     """Raises `RunNotFoundError` when the folder holds no run."""
-    now = time.time() if now is None else now
+    folder, now = Path(folder), time.time() if now is None else now
     with schema.reading(folder) as reader:
         running = is_locked(folder)  # asked first: a run that ends meanwhile is not taken for one that was killed
         counts = account.read_counts(reader)
         expected = account.read_meta(reader, "expected_rows")
         stopped = account.read_meta(reader, "stopped") or {}
+        asked = _asked(reader)
         requests, tokens = reader.execute(
             "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts WHERE paid AND sent_at + took > ?",
             (now - RECENT,),
@@ -82,6 +89,8 @@ def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
             "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt WHERE a.sent_at + a.took > ?",
             (now - RECENT,),
         ).fetchone()[0]
+    if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
+        counts = replace(counts, in_flight=0, perhaps_billed=counts.perhaps_billed + counts.in_flight)
     done = counts.exact and counts.pending == 0
     left = max(
         (counts.total if counts.exact else max(expected or 0, counts.total)) - counts.accepted - counts.set_aside, 0
@@ -95,7 +104,17 @@ def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
         tokens_per_minute=tokens * 60 / RECENT,
         seconds_left=left / (ended / RECENT) if running and ended and left else None,
         stopped_by="" if running or done else stopped.get("reason", "killed"),
+        **asked,
     )
+
+
+def _asked(reader: sqlite3.Connection) -> dict[str, str]:
+    recipe, identity = account.read_meta(reader, "recipe") or {}, account.read_meta(reader, "identity") or {}
+    return {
+        "source": account.read_meta(reader, "source") or "",
+        "recipe": recipe.get("name", ""),
+        "model": str(identity.get("model", "")),
+    }
 
 
 def is_locked(folder: Path) -> bool:
@@ -109,23 +128,23 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def recipe_of(folder: Path) -> Recipe:
+def recipe_of(folder: str | Path) -> Recipe:
     """The recipe that the run was started with (or last judged by), as it was then."""
-    with schema.reading(folder) as reader:
+    with schema.reading(Path(folder)) as reader:
         return Recipe.model_validate(account.read_meta(reader, "recipe"))
 
 
-def records(folder: Path) -> Iterator[Record]:
+def records(folder: str | Path) -> Iterator[Record]:
     """The accepted rows in the source's order, one by one."""
-    with schema.reading(folder) as reader:
+    with schema.reading(Path(folder)) as reader:
         for row in account.result_rows(reader):
             seed = Seed.load(row.item)
             yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags)
 
 
 def export_corpus(
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     format: CorpusFormat,  # noqa: A002 - the word that users look for
     *,
     system_prompt: str | None = None,
@@ -151,7 +170,7 @@ def write_results(folder: Path) -> None:
     try:
         for left in (*folder.glob(f".{CORPUS}.*"), *folder.glob(f".{ASIDE}.*")):
             left.unlink()  # of a process that was killed while it wrote
-        with schema.reading(folder) as reader:
+        with schema.reading(Path(folder)) as reader:
             _replace(folder / CORPUS, _accepted_lines(reader))
             _replace(folder / ASIDE, _aside_lines(reader))
     finally:
@@ -159,6 +178,10 @@ def write_results(folder: Path) -> None:
 
 
 def _accepted_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
+    recipe = account.read_meta(reader, "recipe") or {}
+    if recipe.get("needs") == "topic":
+        yield from _topic_lines(reader)
+        return
     for row_id, source_id, value, note in account.result_values(reader):
         flags = b',"flags":' + orjson.dumps(note.split()) if note else b""
         yield b'{"id":"%b","questionID":%b,"dialogue":%b%b}\n' % (
@@ -167,6 +190,14 @@ def _accepted_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
             value,
             flags,
         )
+
+
+def _topic_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
+    """With the topic that was drawn for the row: without it nobody knows what was asked for."""
+    for row in account.result_rows(reader):
+        topic = Seed.load(row.item).topic
+        line = {"id": row.row_id, "topic": None if topic is None else topic.name, "dialogue": orjson.loads(row.value)}
+        yield orjson.dumps({**line, "flags": row.flags} if row.flags else line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _aside_lines(reader: sqlite3.Connection) -> Iterator[bytes]:

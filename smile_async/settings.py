@@ -6,12 +6,15 @@ Keys are never settings: `Endpoint.api_key_env` names the environment variable t
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from smile_async.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -21,6 +24,7 @@ class _Settings(BaseModel):
 
 
 OPENAI = "https://api.openai.com/v1"
+OPENAI_KEY = "OPENAI_API_KEY"
 
 
 class Endpoint(_Settings):
@@ -34,7 +38,7 @@ class Endpoint(_Settings):
     base_url: str | None = None
     model: str = ""
     provider: Literal["openai", "local"] = "openai"
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str = OPENAI_KEY
     headers: dict[str, SecretStr] = Field(default_factory=dict)
 
     @field_validator("base_url")
@@ -168,10 +172,23 @@ def checked(model: type[Model], values: Mapping[str, Any], *, where: str) -> Mod
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
-        )
-        raise SettingsError(f"{where}: {problems}") from error
+        raise SettingsError(
+            f"{where}: " + "; ".join(_told(model, problem) for problem in error.errors(include_url=False)),
+            hint="docs/settings.md lists every setting; --help every flag.",
+        ) from error
+
+
+def _told(model: type[BaseModel], problem: "ErrorDetails") -> str:
+    """One problem as `limits.rpm: no such setting (there are: ...)`."""
+    place = [part for part in problem["loc"] if part != "[key]"]
+    name = ".".join(str(part) for part in place)
+    if problem["type"] != "extra_forbidden":
+        return f"{name}: {problem['msg']}"
+    table: Any = model
+    for part in place[:-1]:
+        table = table.model_fields[str(part)].annotation
+    known = ", ".join(getattr(table, "model_fields", {}))
+    return f"{name}: no such setting" + (f" (there are: {known})" if known else "")
 
 
 def override(model: Model, /, **changes: Any) -> Model:

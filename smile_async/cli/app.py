@@ -48,6 +48,6 @@ def main() -> None:
         sys.exit(130)
     except SmileError as error:
         sys.stderr.write(f"error: {error}\n")
-        if isinstance(error, SourceError) and error.row is not None and SKIPPING.intersection(sys.argv):
+        if isinstance(error, SourceError) and error.skippable and SKIPPING.intersection(sys.argv):
             sys.stderr.write("  --skip-bad-rows sets such rows aside, counted, instead of stopping.\n")
         sys.exit(error.exit_code)

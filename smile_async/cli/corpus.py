@@ -12,6 +12,9 @@ from smile_async.cli.flags import grouped
 SourceFile = Annotated[str, typer.Argument(metavar="SOURCE", help="PsyQA JSON, JSONL, CSV or Parquet")]
 OutFile = Annotated[Path, typer.Argument(metavar="OUT", help="where to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is there")]
+Columns = Annotated[str | None, typer.Option(help="question=title,answer=reply for other people's QA")]
+Format = Annotated[str | None, typer.Option(help="json, jsonl, csv, tsv, parquet; default by name and content")]
+Encoding = Annotated[str | None, typer.Option(help="of the source, if not UTF-8 (gb18030, ...)")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON line on stdout")]
 
 
@@ -19,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Data")(prepare)
     app.command(rich_help_panel="Data")(sample)
     app.command(rich_help_panel="Data")(export)
+    app.command(rich_help_panel="Data")(recipes)
 
 
 @grouped
@@ -32,7 +36,9 @@ def prepare(
     words: Annotated[Path | None, typer.Option(help="your own word list (TOML), added to the paper's")] = None,
     max_characters: Annotated[int, typer.Option(help="cut a QA to so many characters; 0: never")] = 1800,
     undecided: Annotated[str, typer.Option(help="review entries without a decision: refuse or keep")] = "refuse",
-    columns: Annotated[str | None, typer.Option(help="question=title,answer=reply for other people's QA")] = None,
+    columns: Columns = None,
+    format: Format = None,  # noqa: A002
+    encoding: Encoding = None,
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="leave unreadable rows out, counted")] = False,
     overwrite: Overwrite = False,
     json: AsJson = False,
@@ -48,7 +54,7 @@ def prepare(
     from smile_async.source.prepare import prepare as run
 
     report = run(
-        _opened(source, columns, skip_bad_rows=skip_bad_rows),
+        _opened(source, columns=columns, format=format, encoding=encoding, skip_bad_rows=skip_bad_rows),
         out,
         words=load_words(words),
         max_characters=max_characters or None,
@@ -67,7 +73,9 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--rows", help="distinct questions")] = 500,
     first: Annotated[int, typer.Option(help="out of the first so many QAs")] = 5000,
     seed: Annotated[int, typer.Option(help="the draw's seed")] = 0,
-    columns: Annotated[str | None, typer.Option(help="question=title,answer=reply for other people's QA")] = None,
+    columns: Columns = None,
+    format: Format = None,  # noqa: A002
+    encoding: Encoding = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -78,7 +86,7 @@ def sample(
     from smile_async.source.prepared import write_pairs
     from smile_async.source.sample import sample as draw
 
-    pairs = draw(_opened(source, columns), n=n, first=first, seed=seed)
+    pairs = draw(_opened(source, columns=columns, format=format, encoding=encoding), n=n, first=first, seed=seed)
     written = write_pairs(out, pairs, overwrite=overwrite)
     if json:
         _print_json({"written": written, "out": str(out), "seed": seed})
@@ -124,11 +132,28 @@ def export(
             sys.stdout.write(f"  {what}: {count:,} dialogues\n")
 
 
-def _opened(source: str, columns: str | None, *, skip_bad_rows: bool = False) -> Any:
-    from smile_async.rows import opened
-    from smile_async.settings import Intake
+@grouped
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="print this one: a start for your own")] = None,
+) -> None:
+    """The built-in recipes; with a name, that recipe's TOML.
 
-    return opened(source, Intake(columns=columns, skip_bad_rows=skip_bad_rows))
+    smile recipes smile > mine.toml
+    """
+    from smile_async.prompt.recipe import builtin_recipes, load_recipe, recipe_text
+
+    if name is not None:
+        sys.stdout.write(recipe_text(name))
+        return
+    for each in builtin_recipes():
+        sys.stdout.write(f"{each:<14} {load_recipe(each).description}\n")
+
+
+def _opened(source: str, **intake: Any) -> Any:
+    from smile_async.rows import opened
+    from smile_async.settings import Intake, checked
+
+    return opened(source, checked(Intake, intake, where="flags"))
 
 
 def _one_of(value: str, flag: str, choices: tuple[str, ...]) -> Any:

@@ -3,6 +3,7 @@
 `Tally` turns events into numbers and knows no terminal; the faces read it.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,13 +33,16 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
-    started: float = 0.0
+    started: float = field(init=False)
     began_with: int = 0
     pulse: events.Pulse | None = None
     trouble: str = ""
     draining: str = ""
     replies: deque[tuple[float, int]] = field(default_factory=deque)
     ended: deque[float] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     def hear(self, event: events.Event) -> None:
         """Count an event."""
@@ -171,12 +175,7 @@ class LiveDisplay:
 
         tally = self._tally
         lines: list[RenderableType] = [Text(self._title, style="bold", overflow="ellipsis", no_wrap=True), self._bar()]
-        share = f" ({tally.accepted / tally.done:.1%})" if tally.done else ""
-        counted = Text.assemble(("  accepted  ", "dim"), (f"{tally.accepted:,}{share}", "green"))
-        aside = reasons_line(tally.reasons)
-        counted.append("   set aside  ", style="dim")
-        counted.append(f"{tally.set_aside:,}{': ' + aside if aside else ''}", style="yellow" if tally.set_aside else "")
-        lines += [counted, self._speed(), self._cost()]
+        lines += [self._rows(), self._speed(), self._cost()]
         if tally.draining:
             waiting = f"{tally.pulse.in_flight} in flight" if tally.pulse else "what is in flight"
             lines.append(
@@ -186,31 +185,41 @@ class LiveDisplay:
             )
         elif tally.trouble:
             failed = sum(tally.failures.values())
-            lines.append(
-                Text(
-                    f"  {failed:,} failed attempts, last: {tally.trouble}",
-                    style="dim",
-                    overflow="ellipsis",
-                    no_wrap=True,
-                )
-            )
+            lines.append(Text(f"  failed attempts  {failed:,}, last: {tally.trouble}", style="dim"))
+        for line in lines:
+            if isinstance(line, Text):  # one line each, however narrow the terminal: a display that wraps cannot redraw
+                line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*lines)
 
     def _bar(self) -> "RenderableType":
-        from rich.columns import Columns
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         tally = self._tally
         goal = tally.goal
-        about = "" if tally.total is not None or goal is None else "about "
-        of = f" of {about}{goal:,}" if goal is not None else ""
-        share = f"  {tally.done / goal:.1%}" if goal else ""
         elapsed, left = duration(tally.clock() - tally.started), duration(tally.seconds_left())
-        bar = ProgressBar(total=goal, completed=tally.done, width=32, pulse=goal is None)
-        return Columns(
-            ["  ", bar, Text(f"{tally.done:,}{of} rows{share}   {elapsed} gone, {left} left")], padding=(0, 1)
-        )
+        share = f"{tally.done / goal:.1%}  " if goal else ""
+        line = Table.grid(padding=(0, 1), expand=True)
+        line.add_column(ratio=1)
+        line.add_column(justify="right", no_wrap=True)
+        bar = ProgressBar(total=goal, completed=tally.done, pulse=goal is None)
+        line.add_row(bar, Text(f"{share}{elapsed} gone, {left} left"))
+        return line
+
+    def _rows(self) -> "RenderableType":
+        from rich.text import Text
+
+        tally = self._tally
+        about = "" if tally.total is not None else "about "
+        line = Text("  rows  ", style="dim").append(f"{tally.done:,}", style="default not dim")
+        line.append(f" of {about}{tally.goal:,}" if tally.goal is not None else "")
+        share = f" ({tally.accepted / tally.done:.1%})" if tally.done else ""
+        line.append("   accepted  ").append(f"{tally.accepted:,}{share}", style="green not dim")
+        aside = reasons_line(tally.reasons)
+        line.append("   set aside  ")
+        style = "yellow not dim" if tally.set_aside else "not dim"
+        return line.append(f"{tally.set_aside:,}{': ' + aside if aside else ''}", style=style)
 
     def _speed(self) -> "RenderableType":
         from rich.text import Text
@@ -223,7 +232,7 @@ class LiveDisplay:
         if pulse is not None:
             line.append("   in flight  ", style="dim").append(f"{pulse.in_flight} of {pulse.concurrency}")
             if pulse.held > 0:
-                line.append(f"   waiting {pulse.held:.0f} s", style="yellow")
+                line.append(f"   waiting {math.ceil(pulse.held)} s", style="yellow")
         return line
 
     def _cost(self) -> "RenderableType":

@@ -81,6 +81,9 @@ def simulate(
     dialogues: Annotated[Path | None, typer.Option(help="answer with these dialogues (SMILECHAT-shaped JSONL)")] = None,
     dialogues_by: Annotated[str | None, typer.Option(help="hash of the prompt, or order of arrival")] = None,
     max_concurrency: Annotated[int | None, typer.Option(help="503 above so many in flight")] = None,
+    speakers: Annotated[
+        str | None, typer.Option(help="labels that the answers use, for a recipe of your own: 咨询者,律师")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON file with every setting; flags win over it")] = None,
     seed: Annotated[int | None, typer.Option(help="of faults and answers")] = None,
 ) -> None:
@@ -99,6 +102,7 @@ def simulate(
         "seed": seed,
         "dialogues": dialogues,
         "dialogues_by": dialogues_by,
+        "speakers": tuple(speakers.split(",")) if speakers else None,
         "max_concurrency": max_concurrency,
         **{name: dict(_pair(text) for text in given) for name, given in tables.items() if given},
     }

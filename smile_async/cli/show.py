@@ -46,9 +46,10 @@ def report_text(report: "RunReport") -> str:
 
 def status_text(status: "RunStatus") -> str:
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
-    lines = [head, *_rows(status.counts)]
+    asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
+    lines = [head, asked, *_rows(status.counts)]
     if status.expected:
-        lines[1] += f", about {status.expected:,} in all"
+        lines[2] += f", about {status.expected:,} in all"
     if status.state == "running":
         lines.append(f"  in flight  {status.counts.in_flight:,}")
         lines.append(

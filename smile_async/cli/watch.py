@@ -75,9 +75,13 @@ def _logging(tally: Tally, run: Path, log: Any, *, verbose: bool) -> events.List
                 last = time.monotonic()
                 log.info("run.progress", **plain_line(tally))
         elif verbose or not isinstance(event, QUIET_EVENTS):
-            log.info(event.name, **asdict(event))
+            log.info(event.name, **{name: _short(value) for name, value in asdict(event).items()})
 
     return hear
+
+
+def _short(value: object) -> object:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _expected(run: Path) -> int | None:

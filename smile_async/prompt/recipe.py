@@ -147,6 +147,13 @@ def builtin_recipes() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in _RECIPES.iterdir() if file.name.endswith(".toml")))
 
 
+def recipe_text(name: str) -> str:
+    """A built-in recipe's file, word for word. Raises `RecipeError` for a name that is none."""
+    if name not in builtin_recipes():
+        raise _unknown(name)
+    return (_RECIPES / f"{name}.toml").read_text("utf-8")
+
+
 def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
     """A built-in recipe by its name, or the file at a path: a path ends in .toml or has a separator in it.
 
@@ -201,8 +208,12 @@ def _find(wanted: str, folder: Path) -> tuple[Document, Path]:
         path = folder / Path(wanted).expanduser()
         return read_document(path, str(path)), path.parent
     if wanted not in builtin_recipes():
-        raise RecipeError(
-            f"There is no recipe {wanted!r}.",
-            hint=f"Built in: {', '.join(builtin_recipes())}. A recipe of your own is a path that ends in .toml.",
-        )
+        raise _unknown(wanted)
     return read_document(_RECIPES / f"{wanted}.toml", wanted), Path()
+
+
+def _unknown(name: str) -> RecipeError:
+    return RecipeError(
+        f"There is no recipe {name!r}.",
+        hint=f"Built in: {', '.join(builtin_recipes())}. A recipe of your own is a path that ends in .toml.",
+    )

@@ -17,7 +17,7 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("dns error", "name or service not known", "failed to lookup", "getaddrinfo", "nodename nor servname",
-         "name resolution"),
+         "name resolution", "no address associated"),
         "the name {host} is not known: check base_url and the network",
     ),
     (

@@ -1,28 +1,31 @@
 """HTTP for everyone above: post bytes, get an answer or a `Failure`. Foreign exceptions stop here.
 
-Two ways lead out. Without a client of the user's, requests go through pyreqwest (hyper and rustls): it costs a fraction
-of the CPU of every transport under httpx that was measured (docs/transport.md). With one, everything goes through the
-public httpx API: the user's proxies, auth, hooks, `MockTransport`. This is the only module that knows httpx.
+Three ways lead out (docs/transport.md). With a client of the user's, everything goes through the public httpx API:
+their proxies, auth, hooks, `MockTransport`. Without one, requests go straight over the project's own HTTP/1.1
+connections (`wire.py`), the cheapest of all that was measured; through pyreqwest (hyper and rustls) where the
+environment names a proxy for the host or the address is out of the ordinary. No other module knows httpx.
 
 A kept-alive connection that the server closed while idle is not a failure: the client sees it before it writes and
-takes another (hyper and httpcore both do). When the close meets the request under way, nobody can know whether the
-server has read it; then it is DISCONNECTED and not asked again here, because one layer alone owns retries.
+takes another (all three do). When the close meets the request under way, nobody can know whether the server has read
+it; then it is DISCONNECTED and not asked again here, because one layer alone owns retries.
 """
 
 import asyncio
 import os
 import re
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from smile_async.engine.job import Failure
 from smile_async.errors import SettingsError
+from smile_async.provider.connection import HttpAnswer
 from smile_async.provider.network import (
     broken_body,
     connect_timed_out,
@@ -30,6 +33,7 @@ from smile_async.provider.network import (
     not_connected,
     timed_out,
 )
+from smile_async.provider.wire import IDLE, USER_AGENT, Place, Tls, Wire, place_of, trusting_the_system
 from smile_async.settings import Timeouts
 
 if TYPE_CHECKING:
@@ -37,23 +41,14 @@ if TYPE_CHECKING:
     import pyreqwest.client
     import pyreqwest.exceptions
 
-IDLE = 4.0  # seconds a connection is kept unused: uvicorn, and so vLLM, closes after 5
+__all__ = ["IDLE", "MAX_BODY", "USER_AGENT", "HttpAnswer", "Transport", "raise_open_files_limit"]
+
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer, unpacked
-USER_AGENT = "smile-async"
 
 _IN_THE_BODY = ("error decoding response body", "request or response body error")
 """pyreqwest reads the first 64 KB with the headers (a second step would cost 0.02 ms): their errors name no status."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """A whole answer, whatever its status; header names are lower case, the body is unpacked."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Transport:
@@ -65,8 +60,11 @@ class Transport:
     `max_connections` bounds the requests in flight (None: the caller does, there is no hidden bound). `client` is the
     user's `httpx.AsyncClient`: it is used as it is, with its limits, and closing it stays theirs.
 
-    A cancelled `post` returns at once. Through a user's httpx client the connection closes with it; pyreqwest lets the
-    request run on, unheard, until it ends or times out.
+    A cancelled `post` returns at once and its connection closes, except through a proxy: pyreqwest lets the request run
+    on, unheard, until it ends or times out.
+
+    Connections belong to the running loop; in another loop new ones are made. Which way a URL takes is decided at its
+    first request: a proxy that the environment names later is not seen.
     """
 
     def __init__(
@@ -82,26 +80,48 @@ class Transport:
         self._max_body = max_body
         self._theirs = client
         self._ours: pyreqwest.client.Client | None = None
+        self._wire: Wire | None = None
+        self._tls = Tls(_trusted)
+        self._places: dict[str, Place | None] = {}
 
     def __repr__(self) -> str:
-        way = "httpx client of the user" if self._theirs else "pyreqwest"
+        way = "httpx client of the user" if self._theirs else "own connections"
         return f"<Transport over {way}, {self._timeouts!s}>"
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
         """One attempt. Raises `SettingsError` for what no attempt can pass (a CA file that cannot be read)."""
         if self._theirs is not None:
             return await self._post_through(self._theirs, url, headers, body)
-        return await self._post_directly(url, headers, body)
+        place = self._places[url] if url in self._places else self._place(url)
+        if place is None:
+            return await self._post_by_pyreqwest(url, headers, body)
+        wire = self._wire
+        if wire is None or wire.loop is not asyncio.get_running_loop():
+            wire = self._wire = Wire(self._timeouts, self._max_connections, self._max_body, self._tls)
+        return await wire.post(place, headers, body)
 
     async def aclose(self) -> None:
         """Closes what was opened here; a later `post` opens anew."""
+        wire, self._wire = self._wire, None
+        if wire is not None and wire.loop is asyncio.get_running_loop():
+            await wire.aclose()
         ours, self._ours = self._ours, None
         if ours is not None:
             await ours.close()
 
+    def _place(self, url: str) -> Place | None:
+        """Where the project's own connections lead for this URL; None where pyreqwest must go."""
+        if len(self._places) >= 1_000:
+            self._places.clear()
+        place = place_of(url)
+        if place is not None and _proxied(place):
+            place = None
+        self._places[url] = place
+        return place
+
     # -- pyreqwest ----------------------------------------------------------------------------------------------
 
-    async def _post_directly(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
+    async def _post_by_pyreqwest(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
         from pyreqwest.exceptions import PyreqwestError
 
         if self._ours is None:
@@ -217,6 +237,18 @@ def _causes(error: BaseException) -> list[str]:
 def _host(url: str) -> str:
     """Host and port, without any user or password."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _proxied(place: Place) -> bool:
+    """True when the environment (on macOS and Windows: or the system) names a proxy for this host."""
+    proxies = getproxies()
+    named = ("https" if place.secure else "http") in proxies or "all" in proxies
+    return named and not proxy_bypass(f"{place.host}:{place.port}") and not proxy_bypass(place.host)
+
+
+def _trusted() -> ssl.SSLContext:
+    list(_own_certificates(os.environ))  # OpenSSL passes over a file that it cannot use
+    return trusting_the_system()
 
 
 def _build(timeouts: Timeouts, max_connections: int | None) -> "pyreqwest.client.Client":

@@ -16,7 +16,7 @@ CHUNK = 1 << 18  # bytes read at a time
 HEAD = 1 << 16  # bytes looked at before the first row is read
 MAX_ROW_BYTES = 16 << 20  # a "row" beyond this is damage, not data
 
-ENCODING_HINT = "Sources are UTF-8. Say what it is (encoding='gb18030' for GBK), or convert it with iconv."
+ENCODING_HINT = "Sources are UTF-8. Say what it is (--encoding gb18030 for GBK; encoding= from Python), or use iconv."
 
 
 class Broken(Exception):  # noqa: N818 - never leaves this folder: the source turns it into a SourceError with its row
@@ -151,7 +151,9 @@ def _check_text(file: SourceFile, head: bytes) -> None:
     if head.startswith(b"PAR1"):
         return
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise SourceError("the file is UTF-16 (byte offset 0)", file=file.name, hint="Say encoding='utf-16'.")
+        raise SourceError(
+            "the file is UTF-16 (byte offset 0)", file=file.name, hint="Say --encoding utf-16 (encoding= from Python)."
+        )
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError as error:

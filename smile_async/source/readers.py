@@ -8,6 +8,7 @@ names file, row and field, or comes as a `BadRow` when the caller asked for that
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -140,7 +141,7 @@ def rows_from(
     return MemorySource(rows, columns or USUAL_COLUMNS, name, skip_bad_rows)
 
 
-_FORMAT_HINT = f"Say format= one of: {', '.join(get_args(Format))}."
+_FORMAT_HINT = f"Say which (--format, format=): {', '.join(get_args(Format))}."
 
 
 def _detected(file: SourceFile, head: bytes) -> Format:
@@ -232,15 +233,18 @@ def _unparsed(line: bytes, error: orjson.JSONDecodeError, number: int, offset: i
 
 
 def _read_csv(file: SourceFile, columns: ColumnMapping) -> Iterator[QAPair | RowProblem]:
-    return _read_table(file, columns, ",")
+    return _read_table(file, columns, ",;\t|")  # Excel writes semicolons where the comma is decimal
 
 
 def _read_tsv(file: SourceFile, columns: ColumnMapping) -> Iterator[QAPair | RowProblem]:
     return _read_table(file, columns, "\t")
 
 
-def _read_table(file: SourceFile, columns: ColumnMapping, delimiter: str) -> Iterator[QAPair | RowProblem]:
-    table = csv.reader(_text_lines(file), delimiter=delimiter, strict=True)
+def _read_table(file: SourceFile, columns: ColumnMapping, delimiters: str) -> Iterator[QAPair | RowProblem]:
+    lines_ = _text_lines(file)
+    first = next(lines_, "")
+    delimiter = max(delimiters, key=first.count)  # the one that the header uses most; the first where none occurs
+    table = csv.reader(chain([first], lines_), delimiter=delimiter, strict=True)
     try:
         header = _header(next(table, []), columns, delimiter)
         for cells in table:
@@ -264,7 +268,7 @@ def _header(cells: list[str], columns: ColumnMapping, delimiter: str) -> list[st
     if missing is not None:
         hint = "Name other columns with a mapping such as 'question=title,answer=reply'."
         if len(names) == 1 and any(other in names[0] for other in "\t;,"):
-            hint += f" The header is not separated by {delimiter!r}: is the format right?"
+            hint += f" The header is not separated by {delimiter!r}: is the format right (--format)?"
         raise Broken(
             f"the header has no column {missing!r}; it has: {abbreviated(', '.join(names)) or 'nothing'}",
             hint,
@@ -277,12 +281,11 @@ def _header(cells: list[str], columns: ColumnMapping, delimiter: str) -> list[st
 
 
 def _text_lines(file: SourceFile) -> Iterator[str]:
-    """A last line without line break may be half a row, and nothing in CSV would tell: refused, unless it ends on a
-    closing quote."""
+    """A last line without line break may be half a row, and nothing in CSV would tell: it is refused."""
     for number, (offset, line) in enumerate(lines(file.chunks(), file.first_byte()), start=1):
         if isinstance(line, RowProblem):
             raise Broken(line.problem, line.hint)
-        if not line.endswith((b"\n", b"\r", b'"')):
+        if not line.endswith((b"\n", b"\r")):
             raise Broken(
                 f"no line break follows the last line ({number}), so that it may be cut off",
                 f"If it is whole, add one: echo >> {file.name}",

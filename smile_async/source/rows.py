@@ -44,7 +44,7 @@ class RowProblem:
     hint: str = ""
 
     def at(self, file: str, index: int) -> SourceError:
-        return SourceError(self.problem, file=file, row=index + 1, field=self.field, hint=self.hint)
+        return SourceError(self.problem, file=file, row=index + 1, field=self.field, hint=self.hint, skippable=True)
 
 
 class RowRejected(Exception):  # noqa: N818 - never leaves this folder: it carries a RowProblem to its reader

@@ -17,7 +17,7 @@ from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.transport import HttpAnswer, Transport, raise_open_files_limit
 from smile_async.settings import Timeouts
-from tests.provider.wire import OK, Script, Seen, Wire, listening, reset, sends, until
+from tests.provider.wire import OK, Script, Seen, Wire, listening, reset, sends, transport_by, until
 
 HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-very-secret-0123456789"}
 SHORT = Timeouts(connect=2.0, read=0.15, total=0.4)
@@ -26,7 +26,13 @@ Act = Callable[[Wire, Transport], Awaitable[HttpAnswer | Failure]]
 
 @pytest.fixture(params=["wire", "pyreqwest", "httpx"])
 def through(request: pytest.FixtureRequest) -> str:
-    """Both ways out must agree."""
+    """All ways out must agree."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["wire", "pyreqwest"])
+def ours(request: pytest.FixtureRequest) -> str:
+    """The two that the transport chooses from by itself."""
     return str(request.param)
 
 
@@ -47,7 +53,7 @@ def run(
     async def main() -> HttpAnswer | Failure:
         async with listening(script) as wire:
             client = httpx.AsyncClient() if through == "httpx" else None
-            transport = Transport(timeouts=timeouts, max_body=max_body, client=client)
+            transport = transport_by(through, client, timeouts=timeouts, max_body=max_body)
             try:
                 return await act(wire, transport)
             finally:
@@ -165,7 +171,7 @@ def test_a_close_that_meets_the_request_is_never_asked_again_here(how: str, thro
     failure(run(script, act, through), FailureKind.DISCONNECTED)
 
 
-def test_six_hundred_requests_are_in_flight_at_once() -> None:
+def test_six_hundred_requests_are_in_flight_at_once(ours: str) -> None:
     """Nothing bounds them but the caller: the server answers when it has seen all 600."""
     everybody = asyncio.Event()
     waiting = 0
@@ -180,7 +186,7 @@ def test_six_hundred_requests_are_in_flight_at_once() -> None:
         return True
 
     async def main() -> list[HttpAnswer | Failure]:
-        transport = Transport()
+        transport = transport_by(ours, None)
         async with listening(script) as wire:
             outcomes = await asyncio.gather(*(once(wire, transport) for _ in range(600)))
             assert wire.peak == 600
@@ -191,7 +197,7 @@ def test_six_hundred_requests_are_in_flight_at_once() -> None:
     assert all(isinstance(outcome, HttpAnswer) for outcome in asyncio.run(main()))
 
 
-def test_max_connections_bounds_what_is_in_flight() -> None:
+def test_max_connections_bounds_what_is_in_flight(ours: str) -> None:
     now, peak = 0, 0
 
     async def script(_seen: Seen, writer: asyncio.StreamWriter) -> bool:
@@ -203,7 +209,7 @@ def test_max_connections_bounds_what_is_in_flight() -> None:
         return True
 
     async def main() -> list[HttpAnswer | Failure]:
-        transport = Transport(max_connections=5)
+        transport = transport_by(ours, None, max_connections=5)
         async with listening(script) as wire:
             outcomes = await asyncio.gather(*(once(wire, transport) for _ in range(40)))
             await transport.aclose()
@@ -213,8 +219,8 @@ def test_max_connections_bounds_what_is_in_flight() -> None:
     assert peak == 5
 
 
-def test_one_transport_works_in_a_second_loop_and_after_aclose() -> None:
-    transport = Transport()
+def test_one_transport_works_in_a_second_loop_and_after_aclose(ours: str) -> None:
+    transport = transport_by(ours, None)
 
     async def main() -> HttpAnswer | Failure:
         async with listening(sends(OK)) as wire:
@@ -225,7 +231,7 @@ def test_one_transport_works_in_a_second_loop_and_after_aclose() -> None:
     assert all(isinstance(asyncio.run(main()), HttpAnswer) for _ in range(3))
 
 
-def test_no_socket_stays_open_after_aclose() -> None:
+def test_no_socket_stays_open_after_aclose(ours: str) -> None:
     def sockets() -> int:
         links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         return sum("socket:" in str(link.readlink()) for link in links)
@@ -237,7 +243,7 @@ def test_no_socket_stays_open_after_aclose() -> None:
         return answers[0]
 
     before = sockets()
-    assert isinstance(run(sends(OK), act), HttpAnswer)
+    assert isinstance(run(sends(OK), act, ours), HttpAnswer)
     gc.collect()
     assert sockets() <= before
 
@@ -356,11 +362,11 @@ def test_nobody_listening_says_where(through: str) -> None:
     assert "127.0.0.1:1" in detail
 
 
-def test_an_unknown_name_says_to_check_base_url() -> None:
+def test_an_unknown_name_says_to_check_base_url(ours: str) -> None:
     async def act(_wire: Wire, transport: Transport) -> HttpAnswer | Failure:
         return await transport.post("http://no-such-host.invalid/v1", HEADERS, b"{}")
 
-    detail = failure(run(sends(OK), act), FailureKind.CONNECT).detail
+    detail = failure(run(sends(OK), act, ours), FailureKind.CONNECT).detail
     assert "no-such-host.invalid is not known: check base_url" in detail
 
 
@@ -368,7 +374,7 @@ def highest_descriptor() -> int:
     return max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
 
 
-def test_open_files_running_out_is_named() -> None:
+def test_open_files_running_out_is_named(ours: str) -> None:
     """With room for one more file only, the second connection cannot open: said as it is, not as a bad network."""
 
     async def act(wire: Wire, transport: Transport) -> HttpAnswer | Failure:
@@ -385,7 +391,7 @@ def test_open_files_running_out_is_named() -> None:
             for descriptor in spare:
                 os.close(descriptor)
 
-    detail = failure(run(sends(OK), act), FailureKind.CONNECT).detail
+    detail = failure(run(sends(OK), act, ours), FailureKind.CONNECT).detail
     assert "open-files limit" in detail
 
 
@@ -417,7 +423,7 @@ def test_the_open_files_limit_rises_to_what_is_needed_and_never_falls() -> None:
 
 
 def test_repr_says_what_is_used() -> None:
-    assert repr(Transport(timeouts=SHORT)) == "<Transport over pyreqwest, connect=2.0 read=0.15 total=0.4>"
+    assert repr(Transport(timeouts=SHORT)) == "<Transport over own connections, connect=2.0 read=0.15 total=0.4>"
 
 
 def test_a_users_client_stays_theirs() -> None:

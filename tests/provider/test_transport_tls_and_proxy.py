@@ -12,9 +12,9 @@ import pytest
 import trustme
 
 from smile_async.engine.job import Failure, FailureKind
-from smile_async.provider.transport import HttpAnswer, Transport
+from smile_async.provider.transport import HttpAnswer
 from smile_async.settings import Timeouts
-from tests.provider.wire import OK, Wire, listening, sends
+from tests.provider.wire import OK, Wire, listening, sends, transport_by
 
 SOON = Timeouts(connect=3.0, read=3.0, total=5.0)
 PASSWORD = "hush-hush-hush"
@@ -47,7 +47,7 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
 async def post(url: str, through: str) -> HttpAnswer | Failure:
     """Built anew each time: the environment is read when the first request goes out."""
     client = httpx.AsyncClient() if through == "httpx" else None
-    transport = Transport(timeouts=SOON, client=client)
+    transport = transport_by(through, client, timeouts=SOON)
     try:
         return await transport.post(url, {"content-type": "application/json"}, b"{}")
     finally:

@@ -7,6 +7,24 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from smile_async.provider.transport import Transport
+
+
+class ByPyreqwest(Transport):
+    """Takes the way that is kept for proxies also where there is none."""
+
+    def _place(self, url: str) -> None:
+        return None
+
+
+def transport_by(through: str, client: httpx.AsyncClient | None, **settings: Any) -> Transport:
+    kind = ByPyreqwest if through == "pyreqwest" else Transport
+    return kind(client=client, **settings)
+
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Seen: yes\r\n\r\n{}"
 
@@ -19,6 +37,8 @@ class Seen:
     headers: dict[str, str]
     body: bytes
     earlier: int
+    rest: asyncio.StreamReader
+    """What the client sends next, or its end."""
 
 
 @dataclass
@@ -89,7 +109,7 @@ async def read_request(reader: asyncio.StreamReader, earlier: int) -> Seen:
     pairs = (line.split(":", 1) for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Seen(head[0], headers, body, earlier)
+    return Seen(head[0], headers, body, earlier, reader)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -254,7 +254,7 @@ OPENING = [
     pytest.param(
         "qa.csv", b"title,body\na,b\n", "the header has no column 'question'; it has: title, body", id="header"
     ),
-    pytest.param("qa.csv", b"question;answer\na;b\n", "The header is not separated by ','", id="separator"),
+    pytest.param("qa.csv", b"question#answer\na#b\n", "The header is not separated by ','", id="separator"),
     pytest.param("qa.csv", b"question,answer,answer\na,b,c\n", "column 'answer' twice", id="column twice"),
     pytest.param("qa.csv", b"question,answer\na,b", "no line break follows the last line", id="cut table"),
     pytest.param("qa.jsonl", "问".encode("gb18030"), "is not UTF-8: byte 0xce at offset 0", id="GB18030"),
@@ -402,7 +402,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, form: Any) -> None:
     assert peak < 8e6
 
 
-def test_a_csv_without_a_last_line_break_is_whole_when_its_last_cell_is_closed(tmp_path: Path) -> None:
+def test_excels_semicolons_are_told_from_the_header(tmp_path: Path) -> None:
     path = tmp_path / "qa.csv"
-    path.write_text('question,answer\n"问","答"', encoding="utf-8")
-    assert [row.pair.answer for row in open_source(path) if isinstance(row, SourceRow)] == ["答"]
+    path.write_text("question;answer\r\n问，一;答\r\n", encoding="utf-8-sig")
+    assert [row.pair.question for row in open_source(path) if isinstance(row, SourceRow)] == ["问，一"]
