@@ -254,7 +254,7 @@ OPENING = [
     pytest.param(
         "qa.csv", b"title,body\na,b\n", "the header has no column 'question'; it has: title, body", id="header"
     ),
-    pytest.param("qa.csv", b"question#answer\na#b\n", "The header is not separated by ','", id="separator"),
+    pytest.param("qa.tsv", b"question,answer\na,b\n", r"The header is not separated by '\\t'", id="separator"),
     pytest.param("qa.csv", b"question,answer,answer\na,b,c\n", "column 'answer' twice", id="column twice"),
     pytest.param("qa.csv", b"question,answer\na,b", "no line break follows the last line", id="cut table"),
     pytest.param("qa.jsonl", "问".encode("gb18030"), "is not UTF-8: byte 0xce at offset 0", id="GB18030"),
