@@ -85,10 +85,8 @@ def _short(value: object) -> object:
 
 
 def _expected(run: Path) -> int | None:
-    from contextlib import closing
-
     from smile_async.engine import account, schema
 
-    with closing(schema.open_reader(run)) as reader:
+    with schema.reading(run) as reader:
         expected = account.read_meta(reader, "expected_rows")
     return int(expected) if expected is not None else None

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
-from smile_async.engine.job import PERHAPS_BILLED
+from smile_async.engine.estimate import FIRST_COMPLETION
+from smile_async.engine.job import PERHAPS_BILLED, FailureKind
+from smile_async.engine.schema import marks
 
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
@@ -18,7 +20,7 @@ class Counts:
     """A run in numbers. `accepted + set_aside + pending == total`: every row ends somewhere.
 
     `exact`: the source was read to its end, so that `total` is all of it. `perhaps_billed`: attempts without a reply
-    that the server may have charged for.
+    that the server may have charged for, `perhaps_usd` what these cost at most, on top of `spend_usd`.
     """
 
     total: int = 0
@@ -33,6 +35,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     spend_usd: float = 0.0
+    perhaps_usd: float = 0.0
     in_flight: int = 0
 
 
@@ -88,10 +91,10 @@ PERHAPS_BILLED_KINDS = (*sorted(PERHAPS_BILLED), LOST)
 
 def read_counts(connection: sqlite3.Connection) -> Counts:
     """Sums over the slim tables; `in_flight` is what the writer has noted as under way."""
-    marks = ",".join("?" * len(PERHAPS_BILLED_KINDS))
     sums = (
-        "SELECT count(*), total(paid), total(prompt_tokens), total(completion_tokens), total(cost_usd),"  # noqa: S608
-        f" total(paid = 0 AND verdict IN ({marks})) FROM attempts"
+        "SELECT count(*), total(paid), total(prompt_tokens), total(completion_tokens),"  # noqa: S608
+        " total(iif(paid, cost_usd, 0)), total(iif(paid, 0, cost_usd)),"
+        f" total(paid = 0 AND verdict IN ({marks(len(PERHAPS_BILLED_KINDS))})) FROM attempts"
     )
     connection.execute("BEGIN")  # one snapshot, so that the sums agree
     try:
@@ -102,7 +105,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
     finally:
         connection.execute("COMMIT")
-    attempts, replies, prompt, completion, cost, perhaps = paid
+    attempts, replies, prompt, completion, cost, perhaps_usd, perhaps = paid
     accepted = sum(rows for state, _, rows in ends if state == ACCEPTED)
     set_aside = sum(rows for state, _, rows in ends if state == SET_ASIDE)
     return Counts(
@@ -118,8 +121,30 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         prompt_tokens=int(prompt),
         completion_tokens=int(completion),
         spend_usd=cost,
+        perhaps_usd=perhaps_usd,
         in_flight=in_flight,
     )
+
+
+def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[tuple[float, float]]:
+    """When the attempts since the wall clock's time `since` were sent, and their tokens, the oldest first.
+
+    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last.
+    """
+    found: list[tuple[float, float | None]] = []
+    rows = connection.execute(
+        "SELECT sent_at, iif(verdict = ?, 0, prompt_tokens + completion_tokens) FROM attempts ORDER BY attempt DESC",
+        (str(FailureKind.RATE_LIMITED),),
+    )
+    for sent_at, tokens in rows:
+        if sent_at < since:
+            break
+        if sent_at <= now:  # else the wall clock was set back
+            found.append((sent_at, tokens))
+    rows.close()
+    counted = [tokens for _, tokens in found if tokens]
+    mean = sum(counted) / len(counted) if counted else FIRST_COMPLETION
+    return sorted((sent_at, mean if tokens is None else float(tokens)) for sent_at, tokens in found)
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> Any:
@@ -183,7 +208,8 @@ def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, by
 def set_aside_rows(connection: sqlite3.Connection) -> Iterator[SetAsideRow]:
     """Rows that were set aside, in the source's order."""
     rows = connection.execute(
-        """SELECT r.row_id, r.source_id, r.item, o.reason, coalesce(a.detail, o.note), coalesce(p.text, '')
+        """SELECT r.row_id, r.source_id, r.item, o.reason, coalesce(nullif(o.note, ''), a.detail, ''),
+                  coalesce(p.text, '')
            FROM outcomes o JOIN rows r ON r.ordinal = o.ordinal
                 LEFT JOIN attempts a ON a.attempt = o.attempt
                 LEFT JOIN replies p ON p.attempt = o.attempt

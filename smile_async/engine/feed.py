@@ -8,6 +8,7 @@ not asked again, wherever in the source it stands now.
 import asyncio
 import hashlib
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,22 +17,31 @@ from typing import Any, Generic
 
 import orjson
 
-from smile_async.engine import account
+from smile_async.engine import account, schema
 from smile_async.engine.events import Event, RowSetAside, SourceRead
 from smile_async.engine.ledger import Ledger, Row
 from smile_async.engine.queue import Job
 from smile_async.engine.task import Item, Task
 
 BATCH = 256  # rows read ahead: memory follows this, never the length of the source
+READ_FOR = 0.05  # seconds: a batch of a slow source ends then, and its rows are asked
 BAD_ROW = "bad-row"
 DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row of the source that cannot be used and is set aside as `bad-row`; `detail` says where and why."""
+    """A row of the source that cannot be used and is set aside as `bad-row`; `detail` says where and why.
+
+    `key` names the row in place of `detail`, where that may be worded otherwise the next time (a path as typed).
+    """
 
     detail: str
+    key: bytes = b""
+
+    @property
+    def name(self) -> bytes:
+        return self.key or self.detail.encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,8 @@ class Feed(Generic[Item]):
         self._ledger = ledger
         self._reader = reader
         self._key = identity_digest(identity)
+        self._clock: Callable[[], float] = time.monotonic if threaded else lambda: 0.0
+        self._closing = False
         self._call: Callable[..., Any] = asyncio.to_thread if threaded else _call_here
         self._ready: deque[Job[Item]] = deque()
         self._ahead: asyncio.Task[_Read[Item]] | None = None
@@ -74,7 +86,7 @@ class Feed(Generic[Item]):
         last = reader.execute("SELECT max(ordinal) FROM rows").fetchone()[0]
         self._resumed = last is not None
         self._next_ordinal = last + 1 if self._resumed else 0
-        self._ended = False
+        self._exhausted = self._ended = False  # the source; what was read of it, too
         # Names passed in this reading of the source, on the disk: memory stays flat.
         reader.execute("DROP TABLE IF EXISTS temp.passed")
         reader.execute("CREATE TEMP TABLE passed (row_id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID")
@@ -98,8 +110,17 @@ class Feed(Generic[Item]):
                 await self._refill_from_source()
         return self._ready.popleft()
 
+    def reading(self) -> "asyncio.Task[_Read[Item]] | None":
+        """The reading of the source that `next` would have to wait for; None when a job, or the end, is at hand."""
+        if self._ready or self._pending is not None or self._ended:
+            return None
+        if self._ahead is None:
+            self._ahead = self._read_ahead()
+        return None if self._ahead.done() else self._ahead
+
     async def close(self) -> None:
-        """Let the batch that is being read come to its end: a thread cannot be interrupted."""
+        """Let the row that is being read come to its end: a thread cannot be interrupted."""
+        self._closing = True
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             await asyncio.wait([ahead])
@@ -108,7 +129,9 @@ class Feed(Generic[Item]):
 
     def _refill_from_ledger(self) -> None:
         assert self._pending is not None
-        for row in islice(self._pending, BATCH):
+        with schema.legible(self._ledger.folder):
+            rows = list(islice(self._pending, BATCH))
+        for row in rows:
             self._ready.append(Job(row.ordinal, row.row_id, self._task.load_item(row.item), row.replies, row.failures))
         if not self._ready:
             self._pending = None
@@ -138,12 +161,13 @@ class Feed(Generic[Item]):
     def _read(self) -> _Read[Item]:
         """Read a batch, name its rows, leave out those that are known. Runs in the worker thread."""
         rows: list[tuple[int, Item | Unreadable, bytes, str]] = []
-        for position, item in islice(self._items, BATCH):
-            data = item.detail.encode() if isinstance(item, Unreadable) else self._task.dump_item(item)
+        for position, item in self._batch():
+            data = item.name if isinstance(item, Unreadable) else self._task.dump_item(item)
             rows.append((position, item, data, hashlib.blake2b(data, digest_size=16, key=self._key).hexdigest()))
-        names = self._name([row_id for _, _, _, row_id in rows])
-        known = self._known(names) if self._resumed else set()
-        read: _Read[Item] = _Read([], [], [], ended=len(rows) < BATCH)
+        with schema.legible(self._ledger.folder):
+            names = self._name([row_id for _, _, _, row_id in rows])
+            known = self._known(names) if self._resumed else set()
+        read: _Read[Item] = _Read([], [], [], ended=self._exhausted)
         for (position, item, data, row_id), name in zip(rows, names, strict=True):
             if name in known:
                 continue
@@ -156,6 +180,17 @@ class Feed(Generic[Item]):
                 read.records.append(("rows", (ordinal, name, self._task.source_id(item), position, data)))
                 read.jobs.append(Job(ordinal, name, item))
         return read
+
+    def _batch(self) -> Iterator[tuple[int, Item | Unreadable]]:
+        """The next rows: no more than fit into a batch, and no more than come in a moment."""
+        until = self._clock() + READ_FOR
+        for _ in range(BATCH):
+            if (row := next(self._items, None)) is None:
+                self._exhausted = True
+                return
+            yield row
+            if self._closing or self._clock() > until:
+                return
 
     def _set_aside(
         self, read: _Read[Item], position: int, row_id: str, reason: str, detail: str, data: bytes | None
@@ -183,9 +218,10 @@ class Feed(Generic[Item]):
         return names
 
     def _known(self, names: list[str]) -> set[str]:
-        marks = ",".join("?" * len(names))
+        if not names:
+            return set()
         found = self._reader.execute(
-            f"SELECT group_concat(row_id) FROM rows WHERE row_id IN ({marks})",  # noqa: S608 (marks)
+            f"SELECT group_concat(row_id) FROM rows WHERE row_id IN ({schema.marks(len(names))})",  # noqa: S608 (marks)
             names,
         ).fetchone()[0]
         return set(found.split(",")) if found else set()

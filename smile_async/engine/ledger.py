@@ -33,7 +33,7 @@ CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all o
 
 Row = tuple[Any, ...]
 OnCommit = Callable[[Sequence[Event], int], None]
-WIDTHS = {"rows": 5, "flights": 3, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2}
+WIDTHS = {"rows": 5, "flights": 4, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2}
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
 JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
 
@@ -266,27 +266,22 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
         if rows:
             _insert(connection, table, rows)
     for chunk in _chunks(batch.landed):
-        connection.execute(f"DELETE FROM flights WHERE attempt IN ({_marks(len(chunk))})", chunk)  # noqa: S608 (marks)
+        connection.execute(f"DELETE FROM flights WHERE attempt IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
     for key, value in batch.meta:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
     connection.execute("COMMIT")
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
-    values = f"({_marks(WIDTHS[table])})"
+    values = f"({schema.marks(WIDTHS[table])})"
     verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
-        marks = ",".join([values] * len(chunk))
-        statement = f"{verb} INTO {table} VALUES {marks}"
+        statement = f"{verb} INTO {table} VALUES {','.join([values] * len(chunk))}"
         connection.execute(statement, list(chain.from_iterable(chunk)))
 
 
 def _utf8(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _marks(count: int) -> str:
-    return ",".join("?" * count)
 
 
 def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
@@ -341,7 +336,7 @@ def _note_lost_flights(connection: sqlite3.Connection) -> None:
     connection.executescript("""
         BEGIN;
         INSERT OR IGNORE INTO attempts
-            SELECT attempt, ordinal, sent_at, NULL, 0, 0, 'unknown', NULL, NULL, NULL, 0.0, 'process ended'
+            SELECT attempt, ordinal, sent_at, NULL, 0, 0, 'unknown', NULL, NULL, NULL, ceiling_usd, 'process ended'
             FROM flights;
         DELETE FROM flights;
         COMMIT;

@@ -6,8 +6,9 @@ exactly once.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from smile_async.engine.estimate import Expected, TokenEstimate
 from smile_async.engine.job import Request, Usage
@@ -43,6 +44,7 @@ class Gate:
         clock: Callable[[], float],
         prices: Prices | None = None,
         spent_usd: float = 0.0,
+        perhaps_usd: float = 0.0,
         estimate: TokenEstimate | None = None,
     ) -> None:
         self.limits = limits
@@ -50,10 +52,12 @@ class Gate:
         self.in_flight = 0
         self.unsaved = 0  # settled, but not yet on the disk: a kill would have them asked again
         self.spent_usd = spent_usd
+        self.perhaps_usd = perhaps_usd  # what attempts without a reply may have cost at most: never given back
         self.held_until = -math.inf
         self.concurrency = limits.concurrency
         self.alone = False  # one request at a time, while nothing shows that the server answers
         self._prices = prices or Prices()
+        self._priced = self._prices.cost(1.0, 1.0) > 0
         self._clock = clock
         self._reserved_usd = 0.0
         self._number = 0
@@ -68,10 +72,19 @@ class Gate:
             f"<Gate [{self.in_flight} of {self.concurrency} in flight, requests {self.requests}, tokens {self.tokens}]>"
         )
 
-    @property
-    def unlimited(self) -> bool:
-        """Nothing but the number in flight is limited: no amount needs to be reserved ahead."""
-        return self.requests is None and self.tokens is None and self.limits.budget_usd is None
+    def bill(self) -> str:
+        """What was spent and what may have been, for a person."""
+        perhaps = f", and up to ${self.perhaps_usd:.4f} for attempts without a reply" if self.perhaps_usd else ""
+        return f"${self.spent_usd:.4f}{perhaps}"
+
+    def remember(self, attempts: Iterable[tuple[float, float]]) -> None:
+        """Count what an earlier process sent: seconds ago and tokens of each attempt, the oldest first."""
+        now = self._clock()
+        for ago, tokens in attempts:
+            if self.requests is not None:
+                self.requests.remember(now - ago, 1.0)
+            if self.tokens is not None:
+                self.tokens.remember(now - ago, tokens)
 
     def hold(self, seconds: float) -> float:
         """Nobody starts for so long: one cooldown shared by all. A shorter hold never ends a longer one.
@@ -112,11 +125,21 @@ class Gate:
             self.tokens.record(expected.total) if self.tokens is not None else None,
         )
 
-    def settle(self, admission: Admission, request: Request, usage: Usage | None, *, refused: bool = False) -> float:
+    def settle(
+        self,
+        admission: Admission,
+        request: Request,
+        usage: Usage | None,
+        *,
+        replied: bool = False,
+        refused: bool = False,
+        perhaps: bool = False,
+    ) -> float:
         """Count the attempt out; its place is free once it is `saved`. Returns what it cost in US dollars.
 
-        `usage` None: the server counted nothing; a refused or failed request costs no money, but only a refused one
-        gives its tokens back to the window.
+        `usage` None: the server counted nothing. Then a reply (`replied`) costs what was expected, one that was
+        `perhaps` billed may have cost its ceiling, which stays reserved and is returned, and others cost nothing; only
+        a `refused` one gives its tokens back to the window.
         """
         self.in_flight -= 1
         self.unsaved += 1
@@ -126,6 +149,12 @@ class Gate:
             cost = self._prices.cost(usage.prompt_tokens, usage.completion_tokens)
             self.spent_usd += cost
             self.estimate.learn(request, usage)
+        elif replied:
+            cost = self._prices.cost(admission.expected.prompt, admission.expected.completion)
+            self.spent_usd += cost
+        elif perhaps:
+            cost = admission.ceiling_usd
+            self.perhaps_usd += cost
         if self.tokens is not None and admission.tokens is not None and (usage is not None or refused):
             self.tokens.correct(admission.tokens, usage.total if usage is not None else 0.0)
         self._changed.set()
@@ -136,23 +165,31 @@ class Gate:
         self.unsaved -= attempts
         self._changed.set()
 
-    async def change(self, within: float = math.inf) -> None:
-        """Wait until an attempt is settled or saved, at most `within` seconds."""
+    async def change(self, within: float = math.inf, *, or_done: "asyncio.Future[Any] | None" = None) -> None:
+        """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds."""
         self._changed.clear()
+        if or_done is not None:
+            or_done.add_done_callback(self._wake)
         try:
             async with asyncio.timeout(None if within == math.inf else within):
                 await self._changed.wait()
         except TimeoutError:
             return
+        finally:
+            if or_done is not None:
+                or_done.remove_done_callback(self._wake)
+
+    def _wake(self, _done: object) -> None:
+        self._changed.set()
 
     async def _afford(self, request: Request) -> float:
         budget = self.limits.budget_usd
-        if budget is None:
+        if not self._priced:
             return 0.0
         while True:
             ceiling = self.estimate.ceiling(request)
             cost = self._prices.cost(ceiling.prompt, ceiling.completion)
-            if self.spent_usd + self._reserved_usd + cost <= budget:
+            if budget is None or self.spent_usd + self.perhaps_usd + self._reserved_usd + cost <= budget:
                 return cost
             if self.in_flight == 0:
                 raise BudgetSpentError

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from smile_async.engine.job import FATAL, Failure, FailureKind
 from smile_async.settings import RetryPolicy
 
+LONGEST = 31  # failures in a row: waits have reached their longest
+STUBBORN = 3  # refusals of one row for rate, while others were answered: then it is asked alone
+
 CONTENT_FILTER = str(FailureKind.CONTENT_FILTER)
 
 ROW_FINAL = frozenset({FailureKind.CONTENT_FILTER, FailureKind.BAD_REQUEST})
 """Kinds that asking the same again cannot mend: the row is set aside at once."""
 
 NOT_THE_ROW = frozenset({FailureKind.RATE_LIMITED, FailureKind.CONNECT})
-"""Kinds that say nothing about the row: its budget is untouched, the run's patience ends them."""
+"""Kinds that say nothing about the row: its budget is untouched, the run's patience ends them. But a row that is
+refused for rate again and again, while others are answered, is asked alone, and then it has to answer for it."""
 
 CHARGED = frozenset(FailureKind) - FATAL - ROW_FINAL - NOT_THE_ROW
 """Kinds that a row has `max_failures` of, unless nothing shows that the server answers at all."""
@@ -49,9 +53,9 @@ class StopRun:
 Decision = Again | SetAside | StopRun
 
 _WHAT_TO_DO = {
-    FailureKind.AUTH: "Check the key in the environment (OPENAI_API_KEY) and that it may use this model.",
-    FailureKind.UNKNOWN_MODEL: "Check --model and --base-url.",
-    FailureKind.QUOTA_EXHAUSTED: "The account has no credit left: top it up, then `smile resume`.",
+    FailureKind.AUTH: "Check the key, and that it may use this model.",
+    FailureKind.UNKNOWN_MODEL: "Check the model's name and the server's address.",
+    FailureKind.QUOTA_EXHAUSTED: "The account has no credit left: top it up, then go on.",
 }
 
 
@@ -60,7 +64,7 @@ def backoff(failures: int, policy: RetryPolicy, uniform: float) -> float:
 
     Doubles from `first_wait` to `max_wait`; drawn from the upper half, so that it never degenerates to no wait.
     """
-    ceiling = min(policy.max_wait, policy.first_wait * 2.0 ** min(failures - 1, 30))
+    ceiling = min(policy.max_wait, policy.first_wait * 2.0 ** (min(failures, LONGEST) - 1))
     return ceiling * (0.5 + uniform / 2)
 
 
@@ -71,7 +75,8 @@ def after_failure(
 
     `charged`: failures that the row has to answer for, this one included; 0 when it is not to blame for this one.
     `streak`: failures of the run since its last reply. `probing`: nothing shows that the server answers.
-    The server's own wait wins over the computed one; a wait of 0 is none (it would ask without pause).
+    The server's own wait wins over the computed one; a wait of 0 is none (it would ask without pause). A row that is
+    told to wait beyond the run's patience, it alone, is set aside.
     """
     kind = failure.kind
     if kind in FATAL:
@@ -80,11 +85,24 @@ def after_failure(
         return SetAside(str(kind))
     if charged >= policy.max_failures:
         return SetAside(str(kind))
-    told = failure.retry_after is not None and failure.retry_after > 0
-    failures = max(streak if probing or not charged else charged, 1)
-    wait = failure.retry_after if failure.retry_after and told else backoff(failures, policy, uniform)
-    everybody = probing or kind is FailureKind.RATE_LIMITED or (kind is FailureKind.OVERLOADED and told)
-    return Again(wait, everybody=everybody)
+    told = failure.retry_after if failure.retry_after is not None and failure.retry_after > 0 else None
+    if (
+        kind is FailureKind.RATE_LIMITED and charged
+    ):  # it was asked alone: nobody else is meant, and limits are a minute's
+        failures = LONGEST
+    else:
+        failures = max(streak if probing or not charged else charged, 1)
+    wait = told if told is not None else backoff(failures, policy, uniform)
+    if _concerns_all(kind, charged=charged, told=told, probing=probing, policy=policy):
+        return Again(wait, everybody=True)
+    return SetAside(str(kind)) if wait > policy.patience else Again(wait)
+
+
+def _concerns_all(kind: FailureKind, *, charged: int, told: float | None, probing: bool, policy: RetryPolicy) -> bool:
+    """Whether everybody has to wait, not only this row."""
+    if kind is FailureKind.RATE_LIMITED:
+        return not charged or (told is not None and told > policy.patience)
+    return probing or (kind is FailureKind.OVERLOADED and told is not None)
 
 
 def after_rejection(code: str, *, replies: int, policy: RetryPolicy) -> Again | SetAside:

@@ -10,6 +10,7 @@ from smile_async.engine import account
 from smile_async.engine.feed import BAD_ROW, DUPLICATE
 from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
+from smile_async.engine.schema import marks
 from smile_async.engine.task import Accepted, Item, Task, Value
 
 PAGE = 500  # rows judged before they are written: memory follows this
@@ -33,7 +34,7 @@ def reopen(ledger: Ledger, reasons: Iterable[str] = ()) -> int:
     Returns how many rows.
     """
     wanted = tuple(reasons)
-    which = f"AND reason IN ({_marks(len(wanted))})" if wanted else ""
+    which = f"AND reason IN ({marks(len(wanted))})" if wanted else ""
     connection = ledger.connection
     connection.execute("BEGIN IMMEDIATE")
     changed = connection.execute(
@@ -53,12 +54,13 @@ async def rejudge(
     before = dict(reader.execute("SELECT ordinal, state FROM outcomes"))
     seen = {account.ACCEPTED: 0, account.SET_ASIDE: 0}
     newly = {account.ACCEPTED: 0, account.SET_ASIDE: 0}
-    judged = 0
+    judged = settled = 0
     for ordinal, replies in groupby(account.kept_replies(reader), key=lambda kept: kept.ordinal):
         state, records = _verdict(task, ordinal, list(replies))
         if state == account.SET_ASIDE and ordinal not in before:
             continue  # pending: it may still be asked
         judged += 1
+        settled += ordinal in before
         seen[state] += 1
         newly[state] += before.get(ordinal) != state
         ledger.write(records)
@@ -72,7 +74,7 @@ async def rejudge(
         set_aside=seen[account.SET_ASIDE],
         newly_accepted=newly[account.ACCEPTED],
         newly_set_aside=newly[account.SET_ASIDE],
-        unjudged=max(len(before) - judged, 0),
+        unjudged=len(before) - settled,
     )
 
 
@@ -80,16 +82,12 @@ def _verdict(
     task: Task[Item, Value], ordinal: int, replies: list[account.KeptReply]
 ) -> tuple[str, list[tuple[str, tuple[Any, ...]]]]:
     item = task.load_item(replies[0].item)
-    reason = ""
+    reason = detail = ""
     for kept in replies:
         verdict = task.accept(item, Reply(kept.text, kept.finish_reason, refusal=kept.refusal))
         if isinstance(verdict, Accepted):
             outcome = (ordinal, account.ACCEPTED, "", kept.attempt, " ".join(verdict.flags))
             value = (ordinal, task.dump_value(verdict.value))
             return account.ACCEPTED, [("outcomes", outcome), ("results", value)]
-        reason = verdict.code
-    return account.SET_ASIDE, [("outcomes", (ordinal, account.SET_ASIDE, reason, replies[-1].attempt, ""))]
-
-
-def _marks(count: int) -> str:
-    return ",".join("?" * count)
+        reason, detail = verdict.code, verdict.detail
+    return account.SET_ASIDE, [("outcomes", (ordinal, account.SET_ASIDE, reason, replies[-1].attempt, detail))]

@@ -4,7 +4,7 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,11 @@ from smile_async.engine.retry import StopRun
 from smile_async.engine.revision import reopen
 from smile_async.engine.runner import Runner, finish
 from smile_async.engine.task import Item, Provider, Task, Value
-from smile_async.errors import StoppedError
+from smile_async.errors import SettingsError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
+
+Tell = Callable[[Sequence[Event]], None]
+MEMORY = 61.0  # seconds: what an earlier process sent so recently counts against the limits of a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +124,21 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     """
     limits, listen, threaded = limits or Limits(), listener or _nobody, deterministic is None
     clock = asyncio.get_running_loop().time
+    wall = clock if deterministic else time.time
+    if limits.budget_usd is not None and (prices is None or prices.cost(1, 1) == 0):
+        raise SettingsError("A budget needs prices.", hint="Say what a million tokens cost: `Prices(input, output)`.")
     identity = {"task": task.name, **task.identity, **provider.identity}
     ledger = Ledger.open(folder, identity, in_flight=limits.concurrency, threaded=threaded)
     try:
         if retry_reasons is not None:
             reopen(ledger, retry_reasons)
         with closing(schema.open_reader(folder)) as reader:
-            before = _begin(ledger, reader, notes or {}, listen)
-            gate = Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd)
+            with schema.legible(folder):  # not around the run itself: a source may be a database, too
+                before = _begin(ledger, reader, notes or {}, listen)
+                first_attempt = 1 + _last_attempt(reader)
+                sent = account.sent_since(reader, wall() - MEMORY, wall())
+            gate = Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd, perhaps_usd=before.perhaps_usd)
+            gate.remember((wall() - at, tokens) for at, tokens in sent)
             runner = Runner(
                 task,
                 provider,
@@ -136,20 +146,20 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
                 Feed(items, task, ledger, reader, identity, threaded=threaded),
                 gate,
                 retry or RetryPolicy(),
-                first_attempt=1 + int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0]),
+                first_attempt=first_attempt,
                 proven=before.replies > 0,
                 listener=listen,
                 uniform=(deterministic or random).random,
-                wall=clock if deterministic else time.time,
+                wall=wall,
             )
             (stop or StopSwitch()).connect(runner)
-            with _pulsing(gate, listen, pulse):
+            with _pulsing(gate, runner.tell, pulse):
                 await runner.run()
                 if runner.stopped is not None:
                     ledger.write(meta=("stopped", {"reason": runner.stopped.reason}))
     finally:
         await finish(ledger.close())
-    with closing(schema.open_reader(folder)) as reader:
+    with schema.reading(folder) as reader:
         return _report(folder, account.read_counts(reader), runner.stopped, listen)
 
 
@@ -164,6 +174,10 @@ def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any],
     return before
 
 
+def _last_attempt(reader: sqlite3.Connection) -> int:
+    return int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0])
+
+
 def _report(
     folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]
 ) -> RunReport:
@@ -175,9 +189,9 @@ def _report(
 
 
 @contextmanager
-def _pulsing(gate: Gate, listen: Listener, every: float | None) -> Iterator[None]:
+def _pulsing(gate: Gate, tell: Tell, every: float | None) -> Iterator[None]:
     """Tell the gauges each `every` seconds, meanwhile; None: never."""
-    pulse = None if every is None else asyncio.ensure_future(_pulse(gate, listen, every))
+    pulse = None if every is None else asyncio.ensure_future(_pulse(gate, tell, every))
     try:
         yield
     finally:
@@ -185,12 +199,12 @@ def _pulsing(gate: Gate, listen: Listener, every: float | None) -> Iterator[None
             pulse.cancel()
 
 
-async def _pulse(gate: Gate, listen: Listener, every: float) -> None:
+async def _pulse(gate: Gate, tell: Tell, every: float) -> None:
     limits, clock = gate.limits, asyncio.get_running_loop().time
     while True:
         held = max(gate.held_until - clock(), 0.0)
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
-        listen(Pulse(gate.in_flight, gate.concurrency, requests, tokens, gate.spent_usd, held))
+        tell([Pulse(gate.in_flight, gate.concurrency, requests, tokens, gate.spent_usd, held)])
         await asyncio.sleep(every)
 
 

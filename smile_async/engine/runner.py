@@ -10,17 +10,19 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
 from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import Failure, FailureKind, Reply, Request, Usage
+from smile_async.engine.job import PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
 from smile_async.engine.ledger import Ledger, Row
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
     CHARGED,
+    STUBBORN,
     Again,
     Decision,
     SetAside,
@@ -112,6 +114,7 @@ class Runner(Generic[Item, Value]):
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[int] = set()  # attempts that were started and are not recorded
         self._dispatcher: asyncio.Task[None] | None = None
         self._silence = Silence(proven=proven)
         self._fault: BaseException | None = None
@@ -149,7 +152,7 @@ class Runner(Generic[Item, Value]):
         """Start nothing more and let what is in flight come home. The first reason given stays."""
         if self.stopped is None:
             self.stopped = why
-            self._tell([events.Draining(why.reason, self._gate.in_flight)])
+            self.tell([events.Draining(why.reason, self._gate.in_flight)])
         if self._dispatcher is not None:
             self._dispatcher.cancel()
 
@@ -180,58 +183,72 @@ class Runner(Generic[Item, Value]):
                 return
             try:
                 request = self._task.render(job.item)
+                if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
+                    return
                 admission = await self._gate.enter(request)
             except BudgetSpentError:
-                self.stop(StopRun("budget", f"The budget is spent: ${self._gate.spent_usd:.4f}."))
+                self.stop(StopRun("budget", f"The budget is spent: {self._gate.bill()}."))
                 return
             self._start(job, request, admission)
 
     async def _next_job(self) -> Job[Item] | None:
         while True:
-            now = self._clock()
+            now, reading = self._clock(), self._feed.reading()
             # While nothing answers, others are asked before those that failed: perhaps it is only these.
-            others_first = self._silence.deep and not self._feed.exhausted
-            job = (None if others_first else self._queue.pop(now)) or await self._feed.next()
-            job = job or self._queue.pop(self._clock())  # what came back while the source was read
+            others_first = self._silence.deep and reading is None and not self._feed.exhausted
+            job = None if others_first else self._queue.pop(now)
+            if job is None and (reading is None or not (self._queue or self._gate.in_flight)):
+                job = await self._feed.next() or self._queue.pop(self._clock())  # the latter: what came back meanwhile
             if job is not None:
                 return job
-            if not self._queue and self._gate.in_flight == 0:
-                return None
+            nothing_else = self._feed.exhausted and self._gate.in_flight == 0
+            if nothing_else:
+                if not self._queue:
+                    return None
+                if (job := self._queue.pop_alone(now)) is not None:
+                    return job
             due = self._queue.next_due
-            await self._gate.change(float("inf") if due is None else max(due - now, 0.001))
+            if due is None and nothing_else:
+                due = self._queue.next_alone
+            await self._gate.change(float("inf") if due is None else max(due - now, 0.001), or_done=reading)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
         attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
-        self._ledger.write([("flights", (attempt.number, job.ordinal, self._wall()))])
+        self._ledger.write([("flights", (attempt.number, job.ordinal, self._wall(), admission.ceiling_usd))])
+        self._open.add(attempt.number)
         task = self._loop.create_task(self._ask(attempt))
         self._tasks.add(task)
-        task.add_done_callback(self._landed)
+        task.add_done_callback(partial(self._landed, attempt))
 
-    def _landed(self, task: "asyncio.Task[None]") -> None:
+    def _landed(self, attempt: Attempt[Item], task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
+        if attempt.number in self._open:  # noted here: one that is cancelled before its first step never gets to `_ask`
+            self._lose(attempt, INTERRUPTED if task.cancelled() else "")
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._stop_for(error)  # an answer of the wrong type, say: it must not pass in silence
 
     async def _ask(self, attempt: Attempt[Item]) -> None:
         try:
             answer = await self._provider.ask(attempt.request)
-        except asyncio.CancelledError:
-            self._gate.settle(attempt.admission, attempt.request, None)
-            self._record(attempt, _Settled(LOST, detail=INTERRUPTED))
-            raise
         except Exception as error:  # noqa: BLE001  (a provider's bug must not lose what others bring home)
-            self._gate.settle(attempt.admission, attempt.request, None)
-            self._record(attempt, _Settled(LOST, detail=type(error).__name__))
+            self._lose(attempt, type(error).__name__)
             self._stop_for(error)
         else:
             settled = self._failed(attempt, answer) if isinstance(answer, Failure) else self._replied(attempt, answer)
             self._record(attempt, settled)
 
+    def _lose(self, attempt: Attempt[Item], detail: str) -> None:
+        """Note an attempt whose answer nobody will see: perhaps it was billed."""
+        cost = self._gate.settle(attempt.admission, attempt.request, None, perhaps=True)
+        self._record(attempt, _Settled(LOST, detail=detail, cost_usd=cost))
+
     # Settle ------------------------------------------------------------------------------------------------------
 
     def _replied(self, attempt: Attempt[Item], reply: Reply) -> _Settled:
-        cost = self._gate.settle(attempt.admission, attempt.request, reply.usage)
+        cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
         self._silence.end()
+        if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
+            self._queue.recall()
         self._gate.alone = False
         job = attempt.job
         kept = (
@@ -258,7 +275,7 @@ class Runner(Generic[Item, Value]):
         settled.told.append(
             events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
         )
-        job = job.evolve(replies=job.replies + 1)
+        job = job.evolve(replies=job.replies + 1, limited=0)
         self._follow(
             settled, job, attempt.number, after_rejection(verdict.code, replies=job.replies, policy=self._policy)
         )
@@ -266,13 +283,21 @@ class Runner(Generic[Item, Value]):
 
     def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
         kind, silence, now = failure.kind, self._silence, self._clock()
-        self._gate.settle(attempt.admission, attempt.request, None, refused=kind is FailureKind.RATE_LIMITED)
+        limited = kind is FailureKind.RATE_LIMITED
+        cost = self._gate.settle(
+            attempt.admission, attempt.request, None, refused=limited, perhaps=kind in PERHAPS_BILLED
+        )
         fresh = attempt.admission.at > silence.held_at
         silence.note(failure, now, fresh=fresh)
         self._gate.alone = silence.deep
         job, last = attempt.job, self._feed.exhausted
         # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
         charged = kind in CHARGED and (last or not silence.deep)
+        if limited:
+            asked_alone = job.limited >= STUBBORN or (last and self._gate.in_flight == 0)
+            charged = asked_alone and silence.answered  # by a server that answers others
+            if silence.replies > job.seen or (last and silence.answered):
+                job = job.evolve(limited=job.limited + 1, seen=silence.replies)
         if charged:
             job = job.evolve(failures=job.failures + 1)
         decision = after_failure(
@@ -284,7 +309,7 @@ class Runner(Generic[Item, Value]):
             uniform=self._uniform(),
         )
         decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=last)
-        settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status)
+        settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status, cost_usd=cost)
         if failure.raw:
             settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
         settled.told.append(
@@ -308,10 +333,14 @@ class Runner(Generic[Item, Value]):
             settled.told.append(events.RowSetAside(job.row_id, decision.reason, settled.detail))
         else:
             settled.told.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
-            alone = decision.wait > 0 and not decision.everybody  # else the gate holds everybody for so long
-            self._queue.push(job, at=self._clock() + decision.wait if alone else None)
+            now, own_wait = self._clock(), decision.wait > 0 and not decision.everybody  # else the gate holds everybody
+            if job.limited >= STUBBORN:  # asked when no other is left
+                self._queue.push_alone(job, at=now + (decision.wait if own_wait else 0.0))
+            else:
+                self._queue.push(job, at=now + decision.wait if own_wait else None)
 
     def _record(self, attempt: Attempt[Item], settled: _Settled) -> None:
+        self._open.discard(attempt.number)
         took = self._clock() - attempt.admission.at
         usage = settled.usage
         row = (
@@ -336,9 +365,10 @@ class Runner(Generic[Item, Value]):
 
     def _committed(self, happened: Sequence[events.Event], attempts: int) -> None:
         self._gate.saved(attempts)
-        self._tell(happened)
+        self.tell(happened)
 
-    def _tell(self, happened: Sequence[events.Event]) -> None:
+    def tell(self, happened: Sequence[events.Event]) -> None:
+        """Tell the listener; what it raises stops the run, and `run` raises it."""
         try:
             for event in happened:
                 self._listener(event)

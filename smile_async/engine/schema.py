@@ -20,7 +20,8 @@ TABLES = """
 CREATE TABLE meta     (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows     (ordinal INTEGER PRIMARY KEY, row_id TEXT NOT NULL UNIQUE, source_id TEXT NOT NULL,
                        position INTEGER NOT NULL, item BLOB);
-CREATE TABLE flights  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL);
+CREATE TABLE flights  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL,
+                       ceiling_usd REAL NOT NULL DEFAULT 0);
 CREATE TABLE attempts (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL, took REAL,
                        paid INTEGER NOT NULL, charged INTEGER NOT NULL, verdict TEXT NOT NULL, status INTEGER,
                        prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL NOT NULL, detail TEXT NOT NULL);
@@ -32,9 +33,10 @@ CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
 """
 # meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
 # rows      every row that was read; item NULL: it could not be read and was set aside
-# flights   attempts under way; after a crash: attempts whose fate is unknown
+# flights   attempts under way and the most each may cost; after a crash: attempts whose fate is unknown
 # attempts  every attempt that ended; paid 1: a reply arrived, paid 0: none did; charged 1: a failure that counts
-#           against the row's budget; verdict: accepted, a rule's code or a kind of failure; `unknown`: a crash took
+#           against the row's budget; cost_usd of an unpaid one: the most it may have cost if it was billed after all;
+#           verdict: accepted, a rule's code or a kind of failure; `unknown`: a crash took
 #           the answer
 # replies   every reply that was paid for, the rejected ones too; raw: a paid body that was no answer
 # outcomes  where a row ended: accepted or set-aside with its reason; a row without one is pending; note: the flags of
@@ -65,6 +67,8 @@ def open_writer(folder: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only=ON")  # until it is known to be a ledger: what is not stays untouched
         check_schema(connection, folder)
         connection.execute("PRAGMA query_only=OFF")
+        if not connection.execute("SELECT 1 FROM pragma_table_info('flights') WHERE name = 'ceiling_usd'").fetchone():
+            connection.execute("ALTER TABLE flights ADD COLUMN ceiling_usd REAL NOT NULL DEFAULT 0")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
@@ -115,11 +119,24 @@ def open_reader(folder: Path) -> sqlite3.Connection:
 @contextmanager
 def reading(folder: Path) -> Iterator[sqlite3.Connection]:
     """An existing run, open for reading while the block runs; what SQLite raises in it becomes an error of ours."""
+    with closing(open_reader(folder)) as connection, legible(folder):
+        yield connection
+
+
+@contextmanager
+def legible(folder: Path) -> Iterator[None]:
+    """What SQLite raises in the block, about the ledger in `folder`, becomes an error that says what to do."""
     try:
-        with closing(open_reader(folder)) as connection:
-            yield connection
+        yield
+    except sqlite3.ProgrammingError:  # a mistake of ours, not of the file
+        raise
     except sqlite3.DatabaseError as error:
         raise broken(folder, error) from error
+
+
+def marks(count: int) -> str:
+    """Places for so many values in a statement."""
+    return ",".join("?" * count)
 
 
 def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
@@ -134,7 +151,13 @@ def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
 
 def broken(folder: Path, error: Exception) -> SmileError:
     """A ledger that cannot be read is never started over: that would pay for everything twice."""
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite calls the extended part
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return SmileError(
+            f"{folder / DATABASE}: another program holds the ledger: {error}.",
+            hint="Nothing was changed. Close what has it open, then try again.",
+        )
+    if code == sqlite3.SQLITE_FULL:
         return StoppedError(
             f"{folder}: the disk is full: {error}.", reason="disk", hint="Free some space and go on: nothing is lost."
         )

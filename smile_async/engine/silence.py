@@ -11,7 +11,7 @@ from smile_async.engine.retry import ROW_FINAL, Again, Decision, SetAside, StopR
 from smile_async.settings import RetryPolicy
 
 SILENT_AFTER = 8  # failures in a row, of any rows
-BAD_REQUESTS = 3  # rows refused as bad requests before any reply: then the settings are wrong, not the rows
+BAD_REQUESTS = 3  # rows refused as bad requests before any reply ever: then the settings are wrong, not the rows
 ALIVE = frozenset({FailureKind.RATE_LIMITED, FailureKind.OVERLOADED})  # answers of a server that will answer later
 
 
@@ -27,15 +27,20 @@ class Silence:
     since: float | None = None
     held_at: float = float("-inf")
     refused: set[str] = field(default_factory=set)  # rows that were bad requests before any reply
-    replied: bool = False  # at least once, in this process
+    replies: int = 0  # in this process
     deep: bool = True  # nothing shows that the server answers
+
+    @property
+    def answered(self) -> bool:
+        """The server has replied to this run, in this process or in an earlier one."""
+        return self.proven or self.replies > 0
 
     def end(self) -> None:
         """A reply arrived."""
         self.failures = 0
         self.refused.clear()
         self.since = None
-        self.replied = True
+        self.replies += 1
         self.deep = False
 
     def note(self, failure: Failure, now: float, *, fresh: bool) -> None:
@@ -58,11 +63,13 @@ class Silence:
 
         `last`: no row is left that has not been asked, so that no other can show whose fault it is.
         """
-        if isinstance(decision, SetAside) and failure.kind is FailureKind.BAD_REQUEST and not self.replied:
-            return self._whose_fault(decision, failure, row, policy, last=last)
+        if isinstance(decision, SetAside) and failure.kind is FailureKind.BAD_REQUEST and not self.answered:
+            return self._whose_fault(failure, row, policy, last=last)
         if isinstance(decision, Again) and decision.everybody:
             silent_for = now - (self.since if self.since is not None else now)
-            there = self.replied or failure.kind in ALIVE or (self.proven and failure.kind is not FailureKind.CONNECT)
+            there = (
+                self.replies > 0 or failure.kind in ALIVE or (self.proven and failure.kind is not FailureKind.CONNECT)
+            )
             patient = policy.patience if there else policy.first_patience
             if silent_for + decision.wait > patient:
                 return StopRun(
@@ -72,12 +79,8 @@ class Silence:
                 )
         return decision
 
-    def _whose_fault(
-        self, decision: SetAside, failure: Failure, row: str, policy: RetryPolicy, *, last: bool
-    ) -> Decision:
+    def _whose_fault(self, failure: Failure, row: str, policy: RetryPolicy, *, last: bool) -> Decision:
         self.refused.add(row)
-        if last and self.proven:
-            return decision
         if last or len(self.refused) >= BAD_REQUESTS:
             return StopRun(str(failure.kind), f"The server refuses every request: {failure.detail or failure.kind}")
         return Again(policy.first_wait)  # other rows first: perhaps it is only this one

@@ -79,7 +79,11 @@ class RateWindow:
 
     def record(self, amount: float) -> Entry:
         """Count `amount` as let through now."""
-        entry = Entry(self._clock(), amount)
+        return self.remember(self._clock(), amount)
+
+    def remember(self, at: float, amount: float) -> Entry:
+        """Count `amount` as let through at the clock's time `at`, no earlier than the last that was counted."""
+        entry = Entry(at, amount)
         if self._began is None:
             self._began = entry.at
         self._log.append(entry)

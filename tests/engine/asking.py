@@ -80,6 +80,7 @@ async def asking(
     prices: Prices | None = None,
     listener: events.Listener | None = None,
     stop: StopSwitch | None = None,
+    retry_reasons: Iterable[str] | None = None,
     seed: int = 0,
 ) -> RunReport:
     return await run(
@@ -92,6 +93,7 @@ async def asking(
         prices=prices,
         listener=listener,
         stop=stop,
+        retry_reasons=retry_reasons,
         deterministic=random.Random(seed),
     )
 

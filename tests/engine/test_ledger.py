@@ -120,7 +120,7 @@ def test_a_commit_of_many_rows_of_every_table_holds_them_all(tmp_path: Path) -> 
     async def main() -> None:
         ledger = open_here(tmp_path)
         for attempt in range(341):
-            ledger.write([row(attempt), *reply(attempt), ("flights", (attempt, attempt, 0.0))])
+            ledger.write([row(attempt), *reply(attempt), ("flights", (attempt, attempt, 0.0, 0.0))])
         ledger.write(meta=("note", {"a": 1}))
         for attempt in range(340):
             ledger.write(landed=attempt)
@@ -285,8 +285,8 @@ def test_the_folder_and_its_files_are_the_owners_alone(tmp_path: Path, *, made_b
 def test_flights_that_a_crash_took_are_noted_as_unknown_and_perhaps_billed(tmp_path: Path) -> None:
     async def main() -> None:
         ledger = open_here(tmp_path)
-        ledger.write([row(0), ("flights", (1, 0, 5.0))])
-        ledger.write([row(1), ("flights", (2, 1, 5.0)), *reply(2)], landed=2)
+        ledger.write([row(0), ("flights", (1, 0, 5.0, 0.25))])
+        ledger.write([row(1), ("flights", (2, 1, 5.0, 0.0)), *reply(2)], landed=2)
         await ledger.close()
         await open_here(tmp_path).close()
 
@@ -382,3 +382,52 @@ def test_a_disk_without_room_for_the_replies_in_flight_is_refused_at_the_start(
 
     run_virtual(main())
     assert not (tmp_path / RESERVE).exists()
+
+
+def test_damage_that_shows_only_while_reading_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    whole_ledger(tmp_path)
+    path = tmp_path / schema.DATABASE
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 2 * schema.PAGE] + b"\xff" * (len(whole) - 2 * schema.PAGE))
+
+    def read() -> None:
+        with schema.reading(tmp_path) as reader:
+            list(account.result_rows(reader))
+            account.read_counts(reader)
+
+    with pytest.raises(SmileError, match="the ledger cannot be used"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (sqlite3.SQLITE_FULL, "the disk is full"),
+        (sqlite3.SQLITE_BUSY, "another program holds the ledger"),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, "another program holds the ledger"),
+        (sqlite3.SQLITE_CORRUPT, "the ledger cannot be used"),
+    ],
+)
+def test_what_stands_in_the_way_of_reading_is_told_apart(tmp_path: Path, code: int, message: str) -> None:
+    error = sqlite3.OperationalError("told so")
+    error.sqlite_errorcode = code
+    with pytest.raises(SmileError, match=f"{message}: told so"), schema.legible(tmp_path):
+        raise error
+
+
+def test_a_mistake_of_ours_is_not_taken_for_damage(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.ProgrammingError), schema.legible(tmp_path):
+        raise sqlite3.ProgrammingError("closed")
+
+
+def test_a_ledger_from_before_ceilings_were_kept_is_opened_and_given_them(tmp_path: Path) -> None:
+    whole_ledger(tmp_path)
+    with closing(sqlite3.connect(tmp_path / schema.DATABASE)) as connection, connection:
+        connection.execute("ALTER TABLE flights DROP COLUMN ceiling_usd")
+        connection.execute("INSERT INTO flights VALUES (999, 0, 5.0)")
+
+    async def main() -> None:
+        await open_here(tmp_path).close()
+
+    run_virtual(main())
+    assert query(tmp_path, "SELECT verdict, cost_usd FROM attempts WHERE attempt = 999") == [("unknown", 0.0)]

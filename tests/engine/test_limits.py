@@ -229,8 +229,3 @@ def test_whatever_the_order_of_answers_the_budget_is_never_exceeded() -> None:
     for seed in range(20):
         spent = run_virtual(main(seed))
         assert 5_000 - 310 < spent <= 5_000  # what is left is less than one request's ceiling
-
-
-def test_nothing_is_reserved_where_nothing_is_limited() -> None:
-    assert Gate(Limits(), clock=lambda: 0.0).unlimited
-    assert not Gate(LIMITS, clock=lambda: 0.0).unlimited

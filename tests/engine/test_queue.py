@@ -51,3 +51,23 @@ def test_it_says_how_much_it_holds_and_when_the_next_is_due() -> None:
 def test_a_job_evolves_into_a_new_one() -> None:
     first = job(0)
     assert (first.evolve(replies=1).replies, first.replies) == (1, 0)
+
+
+def test_those_to_be_asked_alone_come_when_there_is_no_other_and_they_are_due() -> None:
+    queue = JobQueue[str]()
+    queue.push_alone(job(0), at=5.0)
+    queue.push(job(1), at=9.0)
+    assert repr(queue) == "<JobQueue [0 ready, 1 later, 1 alone]>"
+    assert (len(queue), queue.next_due, queue.next_alone) == (2, 9.0, 5.0)
+    assert queue.pop_alone(9.0) is None  # another is waiting
+    assert drained(queue, 9.0) == [1]
+    assert queue.pop_alone(4.9) is None
+    assert queue.pop_alone(5.0) == job(0)
+
+
+def test_those_to_be_asked_alone_can_be_called_back() -> None:
+    queue = JobQueue[str]()
+    queue.push_alone(job(0), at=5.0)
+    queue.push_alone(job(1), at=3.0)
+    queue.recall()
+    assert (drained(queue, 0.0), queue.next_alone, len(queue)) == ([1, 0], None, 0)

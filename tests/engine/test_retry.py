@@ -123,3 +123,25 @@ def test_every_kind_of_failure_has_one_fate() -> None:
     groups = [FATAL, ROW_FINAL, NOT_THE_ROW, CHARGED]
     assert sum(map(len, groups)) == len(frozenset.union(*groups)) == len(FailureKind)
     assert PERHAPS_BILLED <= CHARGED  # what may have been billed is never asked without end
+
+
+def test_a_refusal_for_rate_of_a_row_that_was_asked_alone_is_its_own_affair() -> None:
+    limited = FailureKind.RATE_LIMITED
+    assert decide(limited, charged=0) == Again(0.5, everybody=True)
+    assert decide(limited, charged=1, probing=True) == Again(5.0)  # half of max_wait: limits are a minute's
+    assert decide(limited, charged=3) == SetAside("rate-limited")
+    assert decide(limited, charged=1, retry_after=20.0) == Again(20.0)
+    assert decide(limited, charged=1, retry_after=9_999.0) == Again(9_999.0, everybody=True)  # a day's limit
+
+
+def test_a_row_alone_is_not_waited_for_beyond_the_runs_patience() -> None:
+    server_error = FailureKind.SERVER_ERROR
+    assert decide(server_error, retry_after=POLICY.patience) == Again(POLICY.patience)
+    assert decide(server_error, retry_after=POLICY.patience + 1) == SetAside("server-error")
+    assert decide(server_error, retry_after=9_999.0, probing=True) == Again(9_999.0, everybody=True)
+
+
+def test_what_to_do_names_no_flag_and_no_variable() -> None:
+    messages = [stop.message for kind in FATAL if isinstance(stop := decide(kind), StopRun)]
+    assert len(messages) == len(FATAL)
+    assert not [message for message in messages if "--" in message or "OPENAI" in message or "`" in message]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -522,3 +523,58 @@ def test_reprs_say_how_things_stand(tmp_path: Path) -> None:
     assert repr(stop) == "<StopSwitch [drain]>"
     stop.drain()
     assert repr(stop) == "<StopSwitch [abort]>"
+
+
+def test_an_attempt_that_is_aborted_before_it_begins_is_noted_and_nothing_stays_in_flight(tmp_path: Path) -> None:
+    """The abort comes while the second row is rendered; the first was started in the same round of the loop."""
+    stop, task = StopSwitch(), echo()
+
+    def render(item: str) -> Request:
+        if item == "row00003":
+            stop.abort()
+        return task.render(item)
+
+    provider = good()
+    report = ask_all(tmp_path, rows(9), provider, task=replace(task, render=render), stop=stop)
+    # the canary was answered; 1 and 2 were started and cancelled at once; 3 was not started
+    assert (report.counts.accepted, report.counts.in_flight, len(provider.asked)) == (1, 0, 1)
+    assert (report.counts.perhaps_billed, report.counts.attempts) == (2, 3)
+    finished(tmp_path, rows(9))
+
+
+def test_an_abort_by_what_judges_a_reply_keeps_that_reply_and_counts_it_once(tmp_path: Path) -> None:
+    stop = StopSwitch()
+
+    def accept(item: str, reply: Reply) -> Accepted[str]:
+        if item == "row00005":
+            stop.abort()
+        return Accepted(reply.text)
+
+    report = ask_all(tmp_path, rows(40), good(), task=echo(accept), stop=stop, limits=Limits(concurrency=10))
+    # the canary; then ten land together: those judged after this one are given up, itself is not
+    assert outcomes(tmp_path)["row00005"] == ("accepted", "")
+    assert (report.counts.accepted + report.counts.perhaps_billed, report.counts.attempts) == (11, 11)
+    assert (report.counts.in_flight, report.counts.perhaps_billed > 0) == (0, True)
+    finished(tmp_path, rows(40))
+
+
+def test_a_listener_that_fails_at_a_pulse_stops_the_run_and_its_error_is_raised(tmp_path: Path) -> None:
+    def listener(event: events.Event) -> None:
+        if isinstance(event, events.Pulse) and event.in_flight:
+            raise ValueError("no such display")
+
+    async def main() -> None:
+        await run(
+            echo(),
+            rows(500),
+            tmp_path,
+            provider=good(),
+            listener=listener,
+            pulse=3.0,
+            deterministic=random.Random(0),
+            limits=Limits(concurrency=10),
+        )
+
+    with pytest.raises(ValueError, match="no such display"):
+        run_virtual(main())
+    finished(tmp_path, rows(500))

@@ -118,7 +118,11 @@ def test_after_a_reply_a_bad_request_is_the_rows_fault() -> None:
     assert overruled(after_reply(), SetAside("bad-request"), BAD) == SetAside("bad-request")
 
 
-def test_when_no_other_row_is_left_the_runs_past_decides_whose_fault_it_is() -> None:
+def test_when_the_run_was_answered_before_a_bad_request_is_the_rows_fault_from_the_first_on() -> None:
+    aside, silence = SetAside("bad-request"), Silence(proven=True)
+    assert [overruled(silence, aside, BAD, row=row) for row in "abcd"] == [aside] * 4
+
+
+def test_when_no_other_row_is_left_and_none_was_ever_answered_the_run_stops() -> None:
     aside = SetAside("bad-request")
-    assert overruled(Silence(proven=True), aside, BAD, last=True) == aside
     assert isinstance(overruled(Silence(), aside, BAD, last=True), StopRun)

@@ -1,0 +1,55 @@
+"""A run that is stopped and goes on at once keeps to the limits of the minute that both share."""
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+from smile_async.engine import account, schema
+from smile_async.engine.job import FailureKind, Request
+from smile_async.engine.ledger import Ledger
+from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.settings import Limits
+from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual
+from tests.engine.asking import asking, fail, rows
+
+GOOD = replying("good")
+LIMITED = FailureKind.RATE_LIMITED
+
+
+def test_a_run_that_goes_on_at_once_counts_what_was_sent_in_the_last_minute(tmp_path: Path) -> None:
+    """600 a minute, refused beyond by an exact sliding window: stopped after 50 s and resumed, no request is refused."""
+    sent: list[float] = []
+
+    def script(_request: Request, _number: int) -> Answer:
+        now = asyncio.get_running_loop().time()
+        if sum(at > now - 60 for at in sent) >= 600:
+            return fail(LIMITED, retry_after=10)
+        sent.append(now)
+        return GOOD
+
+    async def main() -> tuple[RunReport, RunReport]:
+        stop, limits = StopSwitch(), Limits(requests_per_minute=600)
+        asyncio.get_running_loop().call_later(50.0, stop.drain)
+        provider = ScriptedProvider(script, latency=0.05)
+        first = await asking(tmp_path, rows(1_500), provider, stop=stop, limits=limits)
+        return first, await asking(tmp_path, rows(1_500), provider, limits=limits)
+
+    first, second = run_virtual(main())
+    assert first.counts.accepted > 450
+    assert (second.exit_code, second.counts.attempts) == (0, 1_500)
+
+
+def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
+    """Refused ones took none, lost ones are taken for the mean of those counted: 150 and 50 make 100."""
+
+    async def main() -> list[tuple[float, float]]:
+        ledger = Ledger.open(tmp_path, {}, threaded=False)
+        sent = [(5.0, "accepted", 9), (50.0, "accepted", 150), (60.0, "rate-limited", None), (70.0, "timeout", None)]
+        sent += [(80.0, "accepted", 50), (500.0, "accepted", 7)]  # the last by a clock that was wrong
+        for number, (at, verdict, tokens) in enumerate(sent):
+            ledger.write([("attempts", (number, 0, at, 1.0, 1, 0, verdict, None, tokens, tokens and 0, 0.0, ""))])
+        await ledger.close()
+        with closing(schema.open_reader(tmp_path)) as reader:
+            return account.sent_since(reader, 40.0, 100.0)
+
+    assert run_virtual(main()) == [(50.0, 150.0), (60.0, 0.0), (70.0, 100.0), (80.0, 50.0)]
