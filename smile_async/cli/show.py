@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 MOST_SHOWN = 10  # rows set aside that are named one by one
 
 
+FLAGS_FOR = {
+    "auth": "  (the key comes from OPENAI_API_KEY, or from the variable that --api-key-env names)",
+    "unknown-model": "  (--base-url says where to ask; another --model needs a new run)",
+    "bad-request": "  (check --base-url and --max-tokens)",
+    "connect": "  (--base-url says where to ask)",
+    "budget": " --budget USD  (more than is spent; --max-tokens makes the most that a request may cost smaller)",
+}
+"""What the command line can do about a reason to stop."""
+
+
 def _rows(counts: "Counts") -> list[str]:
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
@@ -40,7 +50,8 @@ def report_text(report: "RunReport") -> str:
     if report.counts.set_aside:
         lines.append(f"             {report.folder / 'set-aside.jsonl'}; ask again: smile retry {report.folder}")
     if report.state != "done":
-        lines += ["", *report.message.splitlines(), f"Go on with: smile resume {report.folder}"]
+        flags = FLAGS_FOR.get(report.reason, "")
+        lines += ["", *report.message.splitlines(), f"Go on with: smile resume {report.folder}{flags}"]
     return "\n".join(lines) + "\n"
 
 
