@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from smile_async.source.prepare import PrepareReport
 
 
+NEVER_ASKED = frozenset({"bad-row", "duplicate"})
 MOST_SHOWN = 10  # rows set aside that are named one by one
 
 
@@ -33,7 +34,10 @@ def _rows(counts: "Counts") -> list[str]:
     lines += [f"    {reason:<16} {rows:,}" for reason, rows in counts.reasons.items()]
     if counts.pending:
         lines.append(f"  pending    {counts.pending:,}")
-    lines.append(f"  attempts   {counts.attempts:,}, {counts.replies:,} brought a reply")
+    failed = ", ".join(f"{kind} {times:,}" for kind, times in counts.failures.items())
+    lines.append(
+        f"  attempts   {counts.attempts:,}, {counts.replies:,} brought a reply" + (f" ({failed})" if failed else "")
+    )
     if counts.perhaps_billed:
         lines.append(f"             {counts.perhaps_billed:,} without a reply may have been billed all the same")
     lines.append(f"  tokens     {amount(counts.prompt_tokens)} in, {amount(counts.completion_tokens)} out")
@@ -48,7 +52,8 @@ def report_text(report: "RunReport") -> str:
     lines = [f"{report.folder}: {head}", *_rows(report.counts)]
     lines.append(f"  corpus     {report.folder / 'corpus.jsonl'}")
     if report.counts.set_aside:
-        lines.append(f"             {report.folder / 'set-aside.jsonl'}; ask again: smile retry {report.folder}")
+        again = f"; ask again: smile retry {report.folder}" if set(report.counts.reasons) - NEVER_ASKED else ""
+        lines.append(f"             {report.folder / 'set-aside.jsonl'}{again}")
     if report.state != "done":
         flags = FLAGS_FOR.get(report.reason, "")
         lines += ["", *report.message.splitlines(), f"Go on with: smile resume {report.folder}{flags}"]

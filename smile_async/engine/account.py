@@ -30,6 +30,8 @@ class Counts:
     pending: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     attempts: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Attempts that brought no reply, by kind."""
     replies: int = 0
     perhaps_billed: int = 0
     prompt_tokens: int = 0
@@ -101,6 +103,8 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         total = _one(connection, "SELECT count(*) FROM rows")
         ends = connection.execute("SELECT state, reason, count(*) FROM outcomes GROUP BY state, reason").fetchall()
         paid = connection.execute(sums, PERHAPS_BILLED_KINDS).fetchone()
+        failed = connection.execute("SELECT verdict, count(*) FROM attempts WHERE NOT paid GROUP BY 1 ORDER BY 2 DESC")
+        failures = dict(failed.fetchall())
         in_flight = _one(connection, "SELECT count(*) FROM flights")
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
     finally:
@@ -116,6 +120,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         pending=total - accepted - set_aside,
         reasons={reason: rows for state, reason, rows in sorted(ends, key=lambda end: -end[2]) if state == SET_ASIDE},
         attempts=attempts + in_flight,
+        failures=failures,
         replies=int(replies),
         perhaps_billed=int(perhaps),
         prompt_tokens=int(prompt),

@@ -158,7 +158,10 @@ class Runner(Generic[Item, Value]):
 
     def abort(self) -> None:
         """Start nothing more and give up what is in flight: it is noted as perhaps billed and asked again on resume."""
-        self.stop(StopRun(INTERRUPTED, "Interrupted."))
+        given_up = StopRun(INTERRUPTED, "Stopped at once: what was in flight may have been billed and is asked again.")
+        self.stop(given_up)
+        if self.stopped is not None and self.stopped.reason == INTERRUPTED:
+            self.stopped = given_up
         for attempt in self._tasks:
             attempt.cancel()
 

@@ -53,6 +53,7 @@ def test_stopping_what_was_never_started_does_nothing(tmp_path: Path) -> None:
     server = LocalServer(tmp_path / "m.gguf")
     server.stop()
     server.stop()
+    assert not server.running
 
 
 def test_at_least_one_core_is_usable() -> None:
