@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from smile_async.cli.flags import grouped
+from smile_async.cli.show import print_json
 
 SourceFile = Annotated[str, typer.Argument(metavar="SOURCE", help="PsyQA JSON, JSONL, CSV or Parquet")]
 OutFile = Annotated[Path, typer.Argument(metavar="OUT", help="where to write")]
@@ -62,7 +63,7 @@ def prepare(
         undecided=_one_of(undecided, "--undecided", ("refuse", "keep")),
         overwrite=overwrite,
     )
-    _print_json(asdict(report)) if json else sys.stdout.write(prepare_text(report))
+    print_json(asdict(report)) if json else sys.stdout.write(prepare_text(report))
 
 
 @grouped
@@ -89,7 +90,7 @@ def sample(
     pairs = draw(_opened(source, columns=columns, format=format, encoding=encoding), n=n, first=first, seed=seed)
     written = write_pairs(out, pairs, overwrite=overwrite)
     if json:
-        _print_json({"written": written, "out": str(out), "seed": seed})
+        print_json({"written": written, "out": str(out), "seed": seed})
     else:
         sys.stdout.write(f"{out}: {written:,} questions, one answer each (seed {seed})\n")
 
@@ -120,7 +121,7 @@ def export(
     prompt = prompts[system]() if system in prompts else system
     report = export_corpus(run, out, cast(CorpusFormat, format), system_prompt=prompt, overwrite=overwrite)
     if json:
-        _print_json({"out": str(out), "format": format, **asdict(report)})
+        print_json({"out": str(out), "format": format, **asdict(report)})
         return
     sys.stdout.write(f"{out}: {report.written:,} dialogues as {format}\n")
     for reason, count in report.skipped.items():
@@ -160,9 +161,3 @@ def _one_of(value: str, flag: str, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         raise typer.BadParameter(f"{value!r}: one of {', '.join(choices)}", param_hint=flag)
     return value
-
-
-def _print_json(values: dict[str, Any]) -> None:
-    import orjson
-
-    sys.stdout.write(orjson.dumps(values, default=str).decode() + "\n")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smile_async.cli.flags import EndpointFlags, LimitFlags, OutputFlags, RowFlags, grouped
+from smile_async.cli.show import print_json
 from smile_async.errors import SmileError
 
 if TYPE_CHECKING:
     from smile_async.engine.events import Listener
     from smile_async.engine.run import RunReport, StopSwitch
-    from smile_async.run_folder import RunStatus
 
 PULSE = 0.5  # seconds between two readings of the gauges
 Running = Callable[["Listener", "StopSwitch", Callable[[str], None]], Awaitable["RunReport"]]
@@ -115,7 +115,7 @@ def status(
 
     while True:
         found = read_status(run)
-        _print_json(found) if json else sys.stdout.write(status_text(found))
+        print_json(found.as_json()) if json else sys.stdout.write(status_text(found))
         if not follow or found.state != "running":
             return
         sys.stdout.flush()
@@ -143,7 +143,7 @@ def revalidate(
     from smile_async.run_folder import read_status
 
     revision, counts = asyncio.run(revalidate_corpus(run, recipe))
-    _print_json(read_status(run)) if json else sys.stdout.write(revision_text(revision, counts))
+    print_json(read_status(run).as_json()) if json else sys.stdout.write(revision_text(revision, counts))
 
 
 def _resume(
@@ -184,11 +184,11 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
         report = _run(main())
     except SmileError:
         if output.json and (run / "ledger.sqlite3").exists():
-            _print_json(read_status(run))  # programs want to know how it stands, all the more
+            print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
         raise
     sys.stderr.write(report_text(report))
     if output.json:
-        _print_json(read_status(run))
+        print_json(read_status(run).as_json())
     raise typer.Exit(report.exit_code)
 
 
@@ -207,9 +207,3 @@ def _drain_on_signals(stop: "StopSwitch") -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C stops at once, and is resumable all the same
             loop.add_signal_handler(number, stop.drain)
-
-
-def _print_json(found: "RunStatus") -> None:
-    import orjson
-
-    sys.stdout.write(orjson.dumps(found.as_json()).decode() + "\n")

@@ -1,5 +1,7 @@
 """Results as text for a person."""
 
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smile_async.cli.progress import amount, duration
@@ -112,3 +114,10 @@ def prepare_text(report: "PrepareReport") -> str:
     elif report.hugs and not report.decisions:
         lines.append("             list them for a person's decision with --review FILE.csv")
     return "\n".join(lines) + "\n"
+
+
+def print_json(values: Mapping[str, object]) -> None:
+    """One JSON line on stdout, for programs."""
+    import orjson
+
+    sys.stdout.write(orjson.dumps(values, default=str).decode() + "\n")

@@ -1,10 +1,12 @@
 """What a network does, done by a real server on the loopback, and what the transport makes of it."""
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import os
 import resource
+import socket
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -299,13 +301,21 @@ def test_blank_lines_keep_a_slow_answer_alive_until_the_total_is_up(through: str
 
 
 def test_a_connection_that_is_not_accepted_in_time_sent_nothing(through: str) -> None:
-    """192.0.2.1 answers nobody; here it may also be refused as unreachable: CONNECT either way."""
+    """A listener on loopback whose queue is full drops whoever knocks next."""
+    with contextlib.ExitStack() as sockets:
+        deaf = sockets.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):
+            knocking = sockets.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(deaf.getsockname())
 
-    async def act(_wire: Wire, transport: Transport) -> HttpAnswer | Failure:
-        return await transport.post("http://192.0.2.1:9/v1", HEADERS, b"{}")
+        async def act(_wire: Wire, transport: Transport) -> HttpAnswer | Failure:
+            return await transport.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", HEADERS, b"{}")
 
-    timeouts = Timeouts(connect=0.1, read=5, total=5)
-    failure(run(sends(OK), act, through, timeouts), FailureKind.CONNECT)
+        outcome = run(sends(OK), act, through, Timeouts(connect=0.1, read=5, total=5))
+    assert "0.1 s" in failure(outcome, FailureKind.CONNECT).detail
 
 
 # -- what breaks ----------------------------------------------------------------------------------------------
