@@ -26,12 +26,12 @@ def _within_open_files(limits: Limits, notify: Callable[[str], None]) -> Limits:
     """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
     from smile_async.provider import raise_open_files_limit
 
-    room = raise_open_files_limit(limits.concurrency + OTHER_FILES) - OTHER_FILES
-    if room >= limits.concurrency:
+    room = raise_open_files_limit(limits.most_in_flight + OTHER_FILES) - OTHER_FILES
+    if room >= limits.most_in_flight:
         return limits
     fewer = max(room, 1)
     notify(
-        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not {limits.concurrency:,}."
+        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not {limits.most_in_flight:,}."
         " For more, raise the limit (ulimit -n)."
     )
     return limits.model_copy(update={"concurrency": fewer})
@@ -102,7 +102,7 @@ async def _chat(
         extra=sampling.extra,
         headers={name: value.get_secret_value() for name, value in endpoint.headers.items()},
         timeouts=options.timeouts,
-        max_connections=options.limits.concurrency,
+        max_connections=options.limits.most_in_flight,
         client=client,
     )
     try:

@@ -23,8 +23,52 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+MOST_IN_FLIGHT = 1_000  # requests: as far as concurrency that is found from the answers may grow
 OPENAI = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
+
+
+class Timeouts(_Settings):
+    """Seconds. `read` is the longest silence between two bytes, `total` the whole request."""
+
+    connect: float = Field(default=10.0, gt=0)
+    read: float = Field(default=180.0, gt=0)
+    total: float = Field(default=600.0, gt=0)
+
+
+class Prices(_Settings):
+    """US dollars for a million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+    def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """US dollars for so many tokens."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1_000_000
+
+
+class Quota(_Settings):
+    """What one endpoint allows. None: no such limit is known; what the server's headers say is obeyed all the same.
+
+    `tokens` are prompt and completion together; where a server limits them apart, `input_tokens` and `output_tokens`.
+    `window` is the length in seconds over which the server enforces what is given a minute (Azure: 1 to 10; DashScope:
+    1): no `window` seconds may hold more than their share. `concurrency` is the most requests in flight; None: it is
+    found from the server's answers.
+    """
+
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    input_tokens_per_minute: float | None = Field(default=None, gt=0)
+    output_tokens_per_minute: float | None = Field(default=None, gt=0)
+    requests_per_day: float | None = Field(default=None, gt=0)
+    tokens_per_day: float | None = Field(default=None, gt=0)
+    window: float = Field(default=60.0, gt=0, le=60)
+    concurrency: int | None = Field(default=None, ge=1, le=100_000)
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests in flight that there may be at most, found or given."""
+        return self.concurrency if self.concurrency is not None else MOST_IN_FLIGHT
 
 
 class Endpoint(_Settings):
@@ -33,6 +77,9 @@ class Endpoint(_Settings):
     `base_url` ends before `/chat/completions`, as in the OpenAI client; None: `OPENAI_BASE_URL` or `OPENAI_API_BASE`
     from the environment, else OpenAI's own. `model` is required, but with provider local, where it may name a GGUF
     file. `headers` go beside the usual ones; their values are secrets and are not kept with a run.
+
+    Several endpoints may serve one run: `name` tells them apart in reports (its host otherwise), `quota` and `prices`
+    are its own (the run's otherwise), and of two that have room one of twice the `weight` gets twice as many requests.
     """
 
     base_url: str | None = None
@@ -40,6 +87,10 @@ class Endpoint(_Settings):
     provider: Literal["openai", "local"] = "openai"
     api_key_env: str = OPENAI_KEY
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._:-]*$")
+    weight: float = Field(default=1.0, gt=0)
+    quota: Quota | None = None
+    prices: Prices | None = None
 
     @field_validator("base_url")
     @classmethod
@@ -76,31 +127,9 @@ class Sampling(_Settings):
         return Sampling.model_validate({**other.model_dump(), **own, "extra": {**other.extra, **self.extra}})
 
 
-class Timeouts(_Settings):
-    """Seconds. `read` is the longest silence between two bytes, `total` the whole request."""
+class Limits(Quota):
+    """What a run may use: the quota of each endpoint that has none of its own, and the money for all together."""
 
-    connect: float = Field(default=10.0, gt=0)
-    read: float = Field(default=180.0, gt=0)
-    total: float = Field(default=600.0, gt=0)
-
-
-class Prices(_Settings):
-    """US dollars for a million tokens."""
-
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
-
-    def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """US dollars for so many tokens."""
-        return (prompt_tokens * self.input + completion_tokens * self.output) / 1_000_000
-
-
-class Limits(_Settings):
-    """What may be used. None: no such limit."""
-
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    concurrency: int = Field(default=64, ge=1, le=100_000)
     budget_usd: float | None = Field(default=None, gt=0)
 
 

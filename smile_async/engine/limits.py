@@ -54,7 +54,7 @@ class Gate:
         self.spent_usd = spent_usd
         self.perhaps_usd = perhaps_usd  # what attempts without a reply may have cost at most: never given back
         self.held_until = -math.inf
-        self.concurrency = limits.concurrency
+        self.concurrency = limits.concurrency or 64
         self.alone = False  # one request at a time, while nothing shows that the server answers
         self._prices = prices or Prices()
         self._priced = self._prices.cost(1.0, 1.0) > 0

@@ -128,7 +128,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     if limits.budget_usd is not None and (prices is None or prices.cost(1, 1) == 0):
         raise SettingsError("A budget needs prices.", hint="Say what a million tokens cost: `Prices(input, output)`.")
     identity = {"task": task.name, **task.identity, **provider.identity}
-    ledger = Ledger.open(folder, identity, in_flight=limits.concurrency, threaded=threaded)
+    ledger = Ledger.open(folder, identity, in_flight=limits.most_in_flight, threaded=threaded)
     try:
         if retry_reasons is not None:
             reopen(ledger, retry_reasons)
