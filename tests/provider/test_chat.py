@@ -9,7 +9,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, ServerPace, Usage
+from smile_async.engine.job import Failure, FailureKind, LimitWord, Message, Reply, Request, ServerPace, Usage
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.provider.chat import ChatProvider, chat_url
@@ -218,7 +218,7 @@ def test_limits_come_with_replies_and_failures() -> None:
     reply, _ = ask(answer(), told=headers)
     failure, _ = ask(b"", 429, told=headers | {"Retry-After": "Thu, 01 Jan 1970 00:00:09 GMT"}, clock=lambda: 4.0)
 
-    assert reply.pace == failure.pace == ServerPace(60, 59)
+    assert reply.pace == failure.pace == ServerPace((LimitWord("requests", limit=60, remaining=59),))
     assert isinstance(failure, Failure)
     assert failure.retry_after == 5.0
 
@@ -267,4 +267,6 @@ def test_the_fast_path_gives_the_same_reply() -> None:
             assert orjson.loads(wire.seen[0].body)["messages"][1]["content"] == ASK.messages[1].content
             return outcome
 
-    assert asyncio.run(main()) == Reply("你好", "stop", Usage(20, 3), "m-2026", pace=ServerPace(requests_limit=60))
+    assert asyncio.run(main()) == Reply(
+        "你好", "stop", Usage(20, 3), "m-2026", pace=ServerPace((LimitWord("requests", limit=60),))
+    )

@@ -91,7 +91,7 @@ def test_the_servers_wait_and_pace_come_along() -> None:
 
     assert failure.retry_after == 3.0
     assert failure.pace is not None
-    assert failure.pace.requests_remaining == 0
+    assert failure.pace.limits[0].remaining == 0
 
 
 def test_fatal_is_what_no_other_row_can_escape() -> None:
