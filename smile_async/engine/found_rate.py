@@ -30,8 +30,8 @@ class FoundRate:
         self.rate: float | None = None
         self._bins: deque[list[float]] = deque()  # [second, admitted in it], of the last minute
         self._since: float | None = None  # the last episode of refusals began
-        self._episode_ends = -math.inf
-        self._admitted = 0  # since then
+        self._first = -math.inf  # so did the first
+        self._admitted = 0  # since the last
         self._before = 0.0  # admitted in the minute before the first refusal
         self._ramp_from: float | None = None
         self._due = -math.inf  # when the pace lets the next one go
@@ -39,6 +39,8 @@ class FoundRate:
         self._step = SMALLEST_STEP
         self._quiet = QUIET_FIRST
         self._tried = False  # the present rate is a try
+        self._last_step = SMALLEST_STEP
+        self._next_try = math.inf
 
     def __repr__(self) -> str:
         return f"<FoundRate [{'none' if self.rate is None else f'{self.rate:.2f} a second'}]>"
@@ -82,10 +84,10 @@ class FoundRate:
         if self._bins:
             self._bins[-1][1] -= 1
         if not fresh:
-            return ""
+            return "places" if self.rate is None and self._since == self._first else ""
         admitted, began = max(self._admitted, 0), self._since
         if began is None:
-            self._before = self._last_minute(now)
+            self._before, self._first = self._last_minute(now), now
         learned = "places"
         if self.rate is not None or (began is not None and in_flight + 1 <= WELL_BELOW * places):
             learned = "rate" if self._measure(now, admitted, began) else ""
@@ -112,14 +114,10 @@ class FoundRate:
         self._set(measured if self.rate is None else min(measured, self.rate * 0.99), now)
         return True
 
-    _last_step = SMALLEST_STEP
-
     def _set(self, rate: float, now: float) -> None:
         self.rate = rate
         self._tried = self._bound = False
         self._next_try = now + self._quiet
-
-    _next_try = math.inf
 
     def _grow(self, now: float) -> None:
         """Nobody has refused for a while, and the pace was what held requests back: a little more."""

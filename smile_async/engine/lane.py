@@ -155,20 +155,19 @@ class Lane:
         self.found.replied(now)
         self._note()
 
-    def refused(self, taken: Taken, *, fresh: bool, hold: float) -> None:
-        """The server says: too much (429). What explains it, a known limit or one to be found?"""
+    def refused(self, taken: Taken, *, fresh: bool, hold: float, told: bool) -> None:
+        """The server says: too much (429), and everybody waits `hold` seconds, `told` by it or not."""
         now = self.clock()
         for window, _ in taken.windows:
             if window.bucket:
                 window.refuted()
-        if any(window.used() >= window.limit / 2 for window in self.windows):
-            return  # a limit that is known: the cooldown does the rest
-        places = self.concurrency.limit
-        before = self.found.rate
+        if told and self.windows:
+            return  # a limit that is known, and the server says when it has room: nothing is to be found out
+        before, places = self.found.rate, self.concurrency.limit
         learned = self.found.refused(now, self.in_flight, places, fresh=fresh, hold=hold)
-        if learned != "rate":
+        if learned == "places":
             self.concurrency.refused(taken.stamp, self.in_flight, now)
-        elif self.found.rate is not None:
+        elif learned == "rate" and self.found.rate is not None:
             self.changes.append(Change(now, "rate", before or math.inf, self.found.rate, "refused"))
         self._note()
 

@@ -101,6 +101,15 @@ class Gate:
         self.paused = paused
         self.wake()
 
+    def limit_concurrency(self, most: int) -> None:
+        """At most so many in flight from now on, shared out among the endpoints by weight (at least one each)."""
+        lanes = self.usable
+        weights = sum(lane.served.weight for lane in lanes)
+        for lane in lanes:
+            share = max(1, int(most * lane.served.weight / weights))
+            lane.concurrency.set(share, self._clock(), "told to")
+        self.wake()
+
     async def room(self) -> None:
         """Wait until one more may be in flight somewhere and no hold is on."""
         while (wait := self._wait_to_start())[0] > 0:

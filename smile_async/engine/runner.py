@@ -37,6 +37,7 @@ from smile_async.engine.task import Accepted, Item, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
+ANOTHER_FIRST = 0.2  # seconds that a refused row waits longer than others
 NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
 
 T = TypeVar("T")
@@ -163,6 +164,14 @@ class Runner(Generic[Item, Value]):
         self._withdraw()
         for attempt in self._tasks:
             attempt.cancel()
+
+    def pause(self, *, paused: bool) -> None:
+        """Start nothing while paused."""
+        self._gate.pause(paused=paused)
+
+    def limit_concurrency(self, most: int) -> None:
+        """From now on at most so many in flight, shared out among the endpoints."""
+        self._gate.limit_concurrency(most)
 
     async def _quiet(self) -> None:
         """Wait until nothing more starts and nothing is in flight."""
@@ -362,8 +371,8 @@ class Runner(Generic[Item, Value]):
             if self._gate.hold(lane, hold) >= NEWS or fresh:
                 settled.told.append(events.Held(hold, str(kind)))
             silence.held_at = now
-        if limited:
-            lane.refused(attempt.admission.taken, fresh=fresh, hold=hold)
+        if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
+            lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)
         elif kind in CHARGED:
             lane.concurrency.troubled()
         self._follow(settled, job, attempt.number, decision)
@@ -415,6 +424,8 @@ class Runner(Generic[Item, Value]):
             now, own_wait = self._clock(), decision.wait > 0 and not decision.everybody  # else the gate holds everybody
             if job.limited >= STUBBORN:  # asked when no other is left
                 self._queue.push_alone(job, at=now + (decision.wait if own_wait else 0.0))
+            elif job.limited and not self._feed.exhausted:  # another goes first: perhaps it is only this one
+                self._queue.push(job, at=now + decision.wait + ANOTHER_FIRST)
             else:
                 self._queue.push(job, at=now + decision.wait if own_wait else None)
 
