@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from smile_async.engine.concurrency import Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
-from smile_async.engine.found_rate import FoundRate
+from smile_async.engine.found_rate import Finding, FoundRate
 from smile_async.engine.job import LimitWord, ServerPace, Usage
 from smile_async.engine.silence import Silence
 from smile_async.engine.task import Provider
@@ -81,6 +81,7 @@ class Lane:
     concurrency: Concurrency = field(init=False)
     found: FoundRate = field(default_factory=FoundRate)
     changes: list[Change] = field(default_factory=list)  # not yet told
+    _found_window: RateWindow | None = None
 
     def __post_init__(self) -> None:
         self.windows = list(windows_of(self.quota, self.clock))
@@ -152,8 +153,13 @@ class Lane:
     def replied(self, taken: Taken, latency: float) -> None:
         now = self.clock()
         self.concurrency.answered(taken.stamp, latency, now)
-        self.found.replied(now)
-        self._note()
+        self.found.held(self.in_flight + 1)
+        if self.found.rate is not None or self.found.window is not None:
+            before = self.found.rate or math.inf
+            if (finding := self.found.grow(now)) is not None:
+                self._act_on(finding, taken.stamp, before, "nobody refused for a while: a little more is tried")
+        if self.concurrency.changes:
+            self._note()
 
     def refused(self, taken: Taken, *, fresh: bool, hold: float, told: bool) -> None:
         """The server says: too much (429), and everybody waits `hold` seconds, `told` by it or not."""
@@ -161,15 +167,35 @@ class Lane:
         for window, _ in taken.windows:
             if window.bucket:
                 window.refuted()
-        if told and self.windows:
+        if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room: nothing is to be found out
-        before, places = self.found.rate, self.concurrency.limit
-        learned = self.found.refused(now, self.in_flight, places, fresh=fresh, hold=hold)
-        if learned == "places":
-            self.concurrency.refused(taken.stamp, self.in_flight, now)
-        elif learned == "rate" and self.found.rate is not None:
-            self.changes.append(Change(now, "rate", before or math.inf, self.found.rate, "refused"))
+        before = self.found.rate or math.inf
+        finding = self.found.refused(now, self.in_flight, fresh=fresh, hold=hold)
+        if finding is not None:
+            self._act_on(finding, taken.stamp, before, "refused")
         self._note()
+
+    def _act_on(self, finding: Finding, stamp: int, before: float, reason: str) -> None:
+        """What was found of a limit that nobody had named."""
+        now, found = self.clock(), self._found_window
+        if finding.what == "places":
+            self.concurrency.refused(stamp, int(finding.value), now)
+            return
+        if finding.what == "window":
+            if found is None:
+                found = self._found_window = RateWindow(finding.value, MINUTE, clock=self.clock, what="requests")
+                for second, count in self.found.minute():
+                    found.remember(second, count)
+                self.windows.append(found)
+                before = math.inf
+            else:
+                before = found.limit
+                found.resize(finding.value)
+        elif finding.what == "free" and found is not None:
+            self.windows.remove(found)
+            self._found_window = None
+        what = "requests a minute" if finding.what == "window" else "requests a second"
+        self.changes.append(Change(now, what, before, finding.value, reason))
 
     def hear(self, pace: ServerPace, taken: Taken) -> None:
         """What the headers of an answer said of the server's limits."""
@@ -180,7 +206,7 @@ class Lane:
             for window, entry in taken.windows:
                 if window.what == word.what and abs(window.period - period) <= SAME_PERIOD * period:
                     if word.limit is not None and word.limit < window.limit * 0.999:
-                        window.narrow(word.limit)
+                        window.resize(word.limit)
                     if word.remaining is not None:
                         window.hear(entry, word.remaining, word.reset)
                     break

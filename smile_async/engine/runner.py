@@ -302,7 +302,7 @@ class Runner(Generic[Item, Value]):
     def _replied(self, attempt: Attempt[Item], reply: Reply) -> _Settled:
         lane = attempt.admission.lane
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
-        lane.silence.end()
+        lane.silence.end(attempt.admission.at)
         if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
             self._queue.recall()
         lane.alone = False
@@ -384,13 +384,11 @@ class Runner(Generic[Item, Value]):
         # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
         charged = kind in CHARGED and ((last and not self._others(lane)) or not silence.deep)
         if kind is FailureKind.RATE_LIMITED:
-            replies, answered = 0, False
-            for one in self._gate.lanes:
-                replies, answered = replies + one.silence.replies, answered or one.silence.answered
+            answered = any([one.silence.answered for one in self._gate.lanes])
             asked_alone = job.limited >= STUBBORN or (last and self._gate.in_flight == 0)
             charged = asked_alone and answered  # by a server that answers others
-            if replies > job.seen or (last and answered):
-                job = job.evolve(limited=job.limited + 1, seen=replies)
+            if max([one.silence.newest for one in self._gate.lanes]) > job.refused_at or (last and answered):
+                job = job.evolve(limited=job.limited + 1, refused_at=self._clock())
         return (job.evolve(failures=job.failures + 1) if charged else job), charged
 
     def _others(self, lane: Lane) -> list[Lane]:

@@ -177,8 +177,8 @@ class RateWindow:
         if self.bucket:
             self._level = min(self.limit, self._level - difference)
 
-    def narrow(self, limit: float) -> None:
-        """The server allows less than was thought."""
+    def resize(self, limit: float) -> None:
+        """The server allows less than was thought, or more."""
         self._level = min(self._level, limit)
         self.limit = limit
         self._pacer = self._paced()
