@@ -44,7 +44,7 @@ def smile(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     """Runs a command line, in an empty folder, with no settings but those of the test."""
     for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
-    for name in os.environ:
+    for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "AZURE_OPENAI_")):
             monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
