@@ -36,10 +36,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the server counted them."""
+    """Tokens as the server counted them: of the completion, `reasoning_tokens` were thoughts, of the prompt,
+    `cached_tokens` came from the server's cache."""
 
     prompt_tokens: int
     completion_tokens: int
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def total(self) -> int:
@@ -75,7 +78,8 @@ class Reply:
     """An answer that arrived whole. It was paid for, so it is kept, whatever the task thinks of it.
 
     `finish_reason` as the server said it (`stop`, `length`, `content_filter`, ...); `usage` is None when the server
-    counted nothing; `model` is the model that the server named.
+    counted nothing; `model` is the model that the server named; `filtered` is what a content filter found, where it
+    says so (`self_harm`).
     """
 
     text: str
@@ -84,6 +88,7 @@ class Reply:
     model: str | None = None
     refusal: str | None = None
     pace: ServerPace | None = None
+    filtered: str | None = None
 
 
 class FailureKind(StrEnum):

@@ -93,7 +93,7 @@ def _reset(value: str | None, now: float) -> float | None:
     seconds = _duration(value)
     if seconds is not None:
         return _wait(seconds)
-    number = _number(value)
+    number = _number(value) if value[4:5] != "-" else None  # Anthropic's 2026-11-24T10:00:01Z need not be tried
     if number is not None:
         return _wait(_from_now(number, now))
     moment = _moment(value)

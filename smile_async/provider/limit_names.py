@@ -98,7 +98,8 @@ def _limits(
     groq = any(name.startswith("x-groq-") for name in names)
     together = any(group[0] == "together" for group in found)
     told: list[LimitNames] = []
-    for group, (what, period, parts) in found.items():
+    for group, (what, named, parts) in found.items():
+        period = named
         if period is None and group[0].startswith("tokens-"):
             period = MINUTE
         elif period is None and together:
