@@ -5,6 +5,7 @@ the limit was really used) and DataDesigner's (an answer carries the limit that 
 from before a change do not judge it). A decision over numbers: no clock, no waiting; the caller hands in the time.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from statistics import median
@@ -39,12 +40,13 @@ class Concurrency:
     a round that did not pay: if by Little's law (limit / latency) the server gave less than `WORTH` of the growth back
     as speed, the growth is taken back. After that a round adds a twentieth. From a refusal on, the number that the
     server then held is a ceiling, above which one more is tried now and then. `fixed`: the caller named the number; it
-    is used from the start, and only refusals make it smaller for a while.
+    is used from the start, and only refusals make it smaller for a while. `first` is where slow start begins.
     """
 
-    def __init__(self, most: int, *, fixed: bool = False) -> None:
+    def __init__(self, most: int, *, fixed: bool = False, first: int = FIRST) -> None:
         self.most = most
-        self.limit = most if fixed else min(FIRST, most)
+        self.limit = most if fixed else min(first, most)
+        self._first = first
         self.changes: deque[Change] = deque()  # not yet told
         self._told = self.limit
         self._slow_start = True
@@ -108,7 +110,8 @@ class Concurrency:
     def _in_time(self, now: float) -> bool:
         if self._began is None:
             self._began = now
-        return self.limit < FIRST * 2.0 ** min(1 + (now - self._began) / DOUBLING, 30)
+        doublings: float = min(1 + (now - self._began) / DOUBLING, 30)
+        return self.limit < self._first * math.pow(2, doublings)
 
     @property
     def _used(self) -> bool:

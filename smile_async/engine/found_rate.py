@@ -86,8 +86,7 @@ class FoundRate:
 
     def held(self, in_flight: int) -> None:
         """So many were under way, none of them refused, when an answer came."""
-        if in_flight > self._held:
-            self._held = in_flight
+        self._held = max(self._held, in_flight)
 
     def refused(self, now: float, in_flight: int, *, fresh: bool, hold: float) -> Finding | None:
         """One came back refused while `in_flight` others are under way.
@@ -100,12 +99,13 @@ class FoundRate:
         if not fresh:
             return None
         passed, admitted, minute = now - self._since, max(self._admitted, 0), self._last_minute(now)
-        first, before, held = passed > FORGOTTEN, self._minute, self._held
-        self._since, self._admitted, self._minute, self._ramp_from = now, 0, minute, now + hold
+        before, self._minute = self._minute, minute
+        self._since, self._admitted, self._ramp_from = now, 0, now + hold
         if self.rate is not None or self.window is not None:
             return self._again(now, admitted, passed, minute)
-        if first:
+        if passed > FORGOTTEN:  # the first
             return None
+        held = self._held
         if in_flight + 1 > WELL_BELOW * held:
             self._held = max(in_flight, int(held * 0.9))
             if in_flight + 1 >= held:  # where it was met before: nothing is to be approached
@@ -113,9 +113,7 @@ class FoundRate:
             return Finding("places", in_flight)
         if minute >= 2 * ENOUGH and abs(minute - before) <= SAME * before:
             return self._find_window(now, minute)
-        if admitted < ENOUGH:
-            return None
-        return self._find_rate(now, admitted / passed * MARGIN)
+        return self._find_rate(now, admitted / passed * MARGIN) if admitted >= ENOUGH else None
 
     def grow(self, now: float) -> Finding | None:
         """Nobody has refused for a while, and what was found is what holds requests back: a little more."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from smile_async.engine.concurrency import Change, Concurrency
+from smile_async.engine.concurrency import FIRST, Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
 from smile_async.engine.found_rate import Finding, FoundRate
@@ -19,6 +19,7 @@ from smile_async.settings import Prices, Quota
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
 SAME_PERIOD = 0.3  # of a period: two that differ by less are one
+FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
 
 Wait = tuple[float, str]
@@ -85,7 +86,8 @@ class Lane:
 
     def __post_init__(self) -> None:
         self.windows = list(windows_of(self.quota, self.clock))
-        self.concurrency = Concurrency(self.quota.most_in_flight, fixed=self.quota.concurrency is not None)
+        fixed, first = self.quota.concurrency is not None, FIRST_PACED if self.windows else FIRST
+        self.concurrency = Concurrency(self.quota.most_in_flight, fixed=fixed, first=first)
 
     def __repr__(self) -> str:
         return f"<Lane {self.name} [{self.in_flight} of {self.concurrency.limit} in flight, {self.windows}]>"
@@ -111,7 +113,7 @@ class Lane:
         return (wait, "server's rate") if wait > 0 else (0.0, "")
 
     def wait(self, expected: Expected, doubt: float, now: float) -> Wait:
-        """Until every limit admits a request of so many tokens; `doubt` is by how much what is in flight may be more."""
+        """Until every limit admits a request of so many tokens; `doubt`: by how much what is in flight may be more."""
         longest = self.wait_to_start(now)
         for window in self.windows:
             reserve = min(doubt, window.limit * RESERVE_MOST) if window.what in ("tokens", "output_tokens") else 0.0
@@ -165,8 +167,7 @@ class Lane:
         """The server says: too much (429), and everybody waits `hold` seconds, `told` by it or not."""
         now = self.clock()
         for window, _ in taken.windows:
-            if window.bucket:
-                window.refuted()
+            window.refuted()
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room: nothing is to be found out
         before = self.found.rate or math.inf
@@ -255,13 +256,12 @@ def _label(window: RateWindow) -> str:
 
 def _period(word: LimitWord) -> float:
     """The period of a limit whose header does not name it: a minute, unless it says that it is full again later than
-    a minute's limit can be, or exactly when a day's would be (OpenAI's requests a day)."""
-    if word.limit is None or word.remaining is None or word.reset is None or word.remaining >= word.limit:
+    a minute's limit ever is (OpenAI's and Groq's requests a day)."""
+    if word.reset is None or word.reset <= 2 * MINUTE:
         return MINUTE
-    if 0.9 * MINUTE <= word.reset <= MINUTE:  # a sliding minute, of which something was used just now
-        return MINUTE
-    used = word.limit - word.remaining
-    for period in (HOUR, DAY):
-        if abs(word.reset - used * period / word.limit) <= 0.02 * word.reset:
-            return period
-    return DAY if word.reset > HOUR else HOUR if word.reset > 2 * MINUTE else MINUTE
+    if word.limit is not None and word.remaining is not None:
+        used = word.limit - word.remaining
+        for period in (HOUR, DAY):
+            if abs(word.reset - used * period / word.limit) <= 0.05 * word.reset:
+                return period
+    return HOUR if word.reset <= HOUR else DAY

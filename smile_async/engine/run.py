@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from smile_async.engine import account, schema
 from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
-from smile_async.engine.ledger import Ledger
 from smile_async.engine.lane import MINUTE, Lane, Served
+from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
 from smile_async.engine.retry import StopRun
 from smile_async.engine.revision import reopen

@@ -6,9 +6,9 @@ request is in flight at a time: a wrong key costs one request.
 """
 
 import asyncio
+import math
 import random
 import time
-import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
 from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
+from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
 from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
-from smile_async.engine.estimate import bounded
 from smile_async.engine.lane import Lane
 from smile_async.engine.ledger import Batch, Ledger, Row
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
@@ -239,7 +239,7 @@ class Runner(Generic[Item, Value]):
             await self._gate.change(within, "source" if reading else "rows", or_done=reading)
 
     def _all_silent(self) -> bool:
-        return all([lane.silence.deep for lane in self._gate.usable])
+        return all(lane.silence.deep for lane in self._gate.usable)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
         """Note the attempt; it leaves when that is on the disk, so that no crash can hide what may be billed."""
@@ -384,7 +384,7 @@ class Runner(Generic[Item, Value]):
         # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
         charged = kind in CHARGED and ((last and not self._others(lane)) or not silence.deep)
         if kind is FailureKind.RATE_LIMITED:
-            answered = any([one.silence.answered for one in self._gate.lanes])
+            answered = any(one.silence.answered for one in self._gate.lanes)
             asked_alone = job.limited >= STUBBORN or (last and self._gate.in_flight == 0)
             charged = asked_alone and answered  # by a server that answers others
             if max([one.silence.newest for one in self._gate.lanes]) > job.refused_at or (last and answered):

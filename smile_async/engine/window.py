@@ -27,6 +27,8 @@ BINS = 2_000  # a period: what went within one is counted as one, so that a day'
 SURE = 5  # words in a row that only a bucket can have said
 SURE_FOR = 2.0  # seconds between the first and the last of them
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
+GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
+STRIKES = 3  # refusals after which a bucket is not believed any more
 
 
 class Pacer:
@@ -106,6 +108,7 @@ class RateWindow:
         self._level = self._level_at = 0.0  # of the bucket
         self._signs = 0  # of a bucket, in a row
         self._first_sign = 0.0
+        self._strikes = 0
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -131,7 +134,7 @@ class RateWindow:
         """
         now = self._clock()
         if self.bucket:
-            missing = min(amount + reserve, self.limit) - self._filled(now)
+            missing = min(amount + reserve + GRAIN * self.limit, self.limit) - self._filled(now)
             return max(missing / self.rate, 0.001) if missing > 0 else 0.0
         room = self._wait_for_room(now, amount, reserve)
         return max(room, self._pacer.wait(self._share(amount, now)))
@@ -194,35 +197,36 @@ class RateWindow:
         freed = self.rate * (now - entry.at)  # meanwhile, at most
         sure = max(DOUBT * self.limit, 1.0)
         least, most = own - max(0.0, freed - sent_since), own + sent_since
-        if remaining < least - sure:
-            self._charge(now, least - remaining)
+        if self.bucket:
+            if remaining < least:
+                self._level -= least - remaining
+            elif remaining > most + sure:
+                self._level = min(self.limit, self._level + (remaining - most) / 2)
+        elif remaining < least - sure:  # others share the limit, or more is charged than we count: it is used
+            self.remember(now, least - remaining)
             self._signs = 0
-        elif self.bucket and remaining > most + sure:
-            self._level = min(self.limit, self._level + (remaining - most) / 2)
-        elif not self.bucket:
+        else:
             self._weigh(now, remaining, reset, more_than_sliding=remaining > most + sure, sent_since=sent_since)
 
     def refuted(self) -> None:
-        """The server refused what its bucket should have admitted: it is counted as a sliding window again."""
-        self.bucket = False
-        self._signs = -1_000_000
+        """The server refused what its bucket should have held: it is empty, and after some strikes it is none."""
+        if self.bucket:
+            self._level = min(self._filled(self._clock()), 0.0)
+            self._strikes += 1
+            self.bucket = self._strikes < STRIKES
 
     # ------------------------------------------------------------------------------------------------------------------
-
-    def _charge(self, now: float, amount: float) -> None:
-        """Others share the limit, or the server charges more than we count: it is used all the same."""
-        self.remember(now, amount)
 
     def _weigh(
         self, now: float, remaining: float, reset: float | None, *, more_than_sliding: bool, sent_since: float
     ) -> None:
         """Whether these are a bucket's words."""
-        if reset is None:
+        if reset is None or self._strikes >= STRIKES:
             return
         full_in = (self.limit - remaining) / self.rate
         steady = abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
         if not steady:
-            self._signs = min(self._signs, 0)
+            self._signs = 0
             return
         if not more_than_sliding:
             return

@@ -133,7 +133,9 @@ def test_a_correction_that_comes_after_the_window_leaves_no_trace() -> None:
     assert window.used() == 1.0
 
 
-@given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 50), st.one_of(st.none(), st.integers(0, 50))), max_size=40))
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 50), st.one_of(st.none(), st.integers(0, 50))), max_size=40)
+)
 def test_what_is_used_is_always_the_sum_of_what_is_in_the_window(steps: list[tuple[int, int, int | None]]) -> None:
     clock = Clock()
     window = RateWindow(100, 60.0, clock=clock)

@@ -47,7 +47,9 @@ def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
         sent = [(5.0, "accepted", 9), (50.0, "accepted", 150), (60.0, "rate-limited", None), (70.0, "timeout", None)]
         sent += [(80.0, "accepted", 50), (500.0, "accepted", 7)]  # the last by a clock that was wrong
         for number, (at, verdict, tokens) in enumerate(sent):
-            ledger.write([("attempts", (number, 0, at, 1.0, 1, 0, verdict, None, tokens, tokens and 0, 0.0, "", "here"))])
+            ledger.write(
+                [("attempts", (number, 0, at, 1.0, 1, 0, verdict, None, tokens, tokens and 0, 0.0, "", "here"))]
+            )
         await ledger.close()
         with closing(schema.open_reader(tmp_path)) as reader:
             return account.sent_since(reader, 40.0, 100.0)

@@ -215,9 +215,7 @@ def test_a_server_that_stays_dead_stops_the_run_after_patience_with_no_row_set_a
     tmp_path: Path, kind: FailureKind
 ) -> None:
     provider = dead_between(20, 1e9, fail(kind))
-    report = ask_all(
-        tmp_path, rows(3_000), provider, retry=RetryPolicy(patience=300), limits=Limits(concurrency=64)
-    )
+    report = ask_all(tmp_path, rows(3_000), provider, retry=RetryPolicy(patience=300), limits=Limits(concurrency=64))
     assert (report.state, report.reason, report.counts.set_aside) == ("stopped", kind, 0)
     assert 200 < provider.asked[-1][0] < 321
     assert "patience ends at 300 s" in report.message
