@@ -50,12 +50,12 @@ def generate(
 
     RUN/corpus.jsonl holds the accepted dialogues in the source's order, RUN/set-aside.jsonl the rest with reasons.
     """
-    from smile_async.cli.settings import endpoint_from, options_from, settings_from
+    from smile_async.cli.settings import endpoints_from, options_from, settings_from
     from smile_async.pipeline import generate_corpus
 
     settings = settings_from(output.config)
     options = options_from(settings, endpoint, rows, limits)
-    at = endpoint_from(settings, endpoint)
+    at = endpoints_from(settings, endpoint)
     given = None if source == "-" else source
 
     def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
@@ -149,13 +149,13 @@ def revalidate(
 def _resume(
     run: Path, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags, reasons: "list[str] | tuple[()] | None"
 ) -> None:
-    from smile_async.cli.settings import changed_endpoint, changed_options
+    from smile_async.cli.settings import changed_endpoints, changed_options
     from smile_async.pipeline import resume_corpus
 
     def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
         return resume_corpus(
             run,
-            provider=changed_endpoint(run, output.config, endpoint),
+            provider=changed_endpoints(run, output.config, endpoint),
             changes=lambda options: changed_options(options, output.config, endpoint, limits),
             retry_reasons=reasons,
             listener=listener,

@@ -130,7 +130,7 @@ class Ledger:
         return ledger
 
     def listen(self, on_commit: OnCommit, on_trouble: Callable[[str], None]) -> None:
-        """`on_commit` gets each batch that was committed, `on_trouble` a message when the disk fails, both on the loop."""
+        """`on_commit` gets each committed batch, `on_trouble` a message when the disk fails; both on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
