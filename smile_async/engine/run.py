@@ -57,6 +57,7 @@ class _Stoppable(Protocol):
     def abort(self) -> None: ...
     def pause(self, *, paused: bool) -> None: ...
     def limit_concurrency(self, most: int) -> None: ...
+    def pulse(self) -> Pulse: ...
 
 
 class StopSwitch:
@@ -96,6 +97,10 @@ class StopSwitch:
         self._most = most
         if self._runner is not None:
             self._runner.limit_concurrency(most)
+
+    def look(self) -> Pulse | None:
+        """The gauges as they stand; None before the run has begun."""
+        return None if self._runner is None else self._runner.pulse()
 
     def connect(self, runner: _Stoppable) -> None:
         self._runner = runner
@@ -262,26 +267,8 @@ def _pulsing(gate: Gate, tell: Tell, every: float | None) -> Iterator[None]:
 
 async def _pulse(gate: Gate, tell: Tell, every: float) -> None:
     while True:
-        tell([pulse_of(gate, asyncio.get_running_loop().time())])
+        tell([gate.pulse()])
         await asyncio.sleep(every)
-
-
-def pulse_of(gate: Gate, now: float) -> Pulse:
-    """The gauges as they stand."""
-    usable = gate.usable
-    return Pulse(
-        in_flight=gate.in_flight,
-        concurrency=sum(lane.concurrency.limit for lane in usable),
-        gauges=tuple(gate.gauges()),
-        binding=gate.binding,
-        waited=dict(gate.waited),
-        spent_usd=gate.spent_usd,
-        reserved_usd=gate.reserved_usd,
-        perhaps_usd=gate.perhaps_usd,
-        budget_usd=gate.budget_usd,
-        held=max(min((lane.held_until - now for lane in usable), default=0.0), 0.0),
-        paused=gate.paused,
-    )
 
 
 def _nobody(_event: Event) -> None:

@@ -81,6 +81,12 @@ class _Settled:
     told: list[events.Event] = field(default_factory=list)
 
 
+def _rejected(attempt: Attempt[Any], reply: Reply, settled: _Settled, took: float) -> events.ReplyRejected:
+    verdict, detail, cost, lane = settled.verdict, settled.detail, settled.cost_usd, attempt.admission.lane
+    told = attempt.job.row_id, attempt.number, verdict, detail, reply.usage, cost, lane.name, took, reply.model
+    return events.ReplyRejected(*told)
+
+
 class Runner(Generic[Item, Value]):
     """One run of one task at the endpoints of `gate`. `listener` gets every event on the loop; `uniform`, `clock` and
     `wall` are handed in for tests."""
@@ -167,7 +173,13 @@ class Runner(Generic[Item, Value]):
 
     def pause(self, *, paused: bool) -> None:
         """Start nothing while paused."""
-        self._gate.pause(paused=paused)
+        if paused is not self._gate.paused:
+            self._gate.pause(paused=paused)
+            self.tell([events.Paused(paused)])
+
+    def pulse(self) -> events.Pulse:
+        """The gauges as they stand."""
+        return self._gate.pulse()
 
     def limit_concurrency(self, most: int) -> None:
         """From now on at most so many in flight, shared out among the endpoints."""
@@ -274,19 +286,23 @@ class Runner(Generic[Item, Value]):
             return
         if answer.pace is not None:
             lane.hear(answer.pace, attempt.admission.taken)
+        took = self._clock() - left
         if isinstance(answer, Failure):
-            settled = self._failed(attempt, answer)
+            settled = self._failed(attempt, answer, took)
         else:
-            settled = self._replied(attempt, answer)
-            lane.replied(attempt.admission.taken, self._clock() - left)
+            settled = self._replied(attempt, answer, took)
+            lane.replied(attempt.admission.taken, took)
         if lane.changes:
             self._note_changes(lane, settled)
         self._record(attempt, settled)
 
     def _lose(self, attempt: Attempt[Item], detail: str) -> None:
         """Note an attempt whose answer nobody will see: perhaps it was billed."""
-        cost = self._gate.settle(attempt.admission, attempt.request, None, perhaps=True)
-        self._record(attempt, _Settled(LOST, detail=detail, cost_usd=cost))
+        admission, job = attempt.admission, attempt.job
+        cost = self._gate.settle(admission, attempt.request, None, perhaps=True)
+        took = self._clock() - admission.at
+        told = events.AttemptFailed(job.row_id, attempt.number, LOST, None, detail, took, admission.lane.name, cost)
+        self._record(attempt, _Settled(LOST, detail=detail, cost_usd=cost, told=[told]))
 
     def _note_changes(self, lane: Lane, settled: _Settled) -> None:
         """Limits that this answer has changed."""
@@ -299,7 +315,7 @@ class Runner(Generic[Item, Value]):
 
     # Settle ------------------------------------------------------------------------------------------------------
 
-    def _replied(self, attempt: Attempt[Item], reply: Reply) -> _Settled:
+    def _replied(self, attempt: Attempt[Item], reply: Reply, took: float) -> _Settled:
         lane = attempt.admission.lane
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
         lane.silence.end(attempt.admission.at)
@@ -320,24 +336,26 @@ class Runner(Generic[Item, Value]):
                     ("outcomes", (job.ordinal, ACCEPTED, "", attempt.number, " ".join(verdict.flags))),
                     ("results", (job.ordinal, value)),
                 ]
-                told = events.RowAccepted(job.row_id, attempt.number, verdict.flags, reply.usage, cost)
-                settled.told.append(told)
+                settled.told.append(
+                    events.RowAccepted(
+                        job.row_id, attempt.number, verdict.flags, reply.usage, cost, lane.name, took, reply.model
+                    )
+                )
                 return settled
         except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
             self._stop_for(error)
             settled.verdict, settled.detail = "task-error", type(error).__name__
+            settled.told.append(_rejected(attempt, reply, settled, took))
             return settled
         settled.verdict, settled.detail = verdict.code, verdict.detail
-        settled.told.append(
-            events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
-        )
+        settled.told.append(_rejected(attempt, reply, settled, took))
         job = job.evolve(replies=job.replies + 1, limited=0)
         self._follow(
             settled, job, attempt.number, after_rejection(verdict.code, replies=job.replies, policy=self._policy)
         )
         return settled
 
-    def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
+    def _failed(self, attempt: Attempt[Item], failure: Failure, took: float) -> _Settled:
         kind, lane, now = failure.kind, attempt.admission.lane, self._clock()
         silence = lane.silence
         limited = kind is FailureKind.RATE_LIMITED
@@ -362,14 +380,21 @@ class Runner(Generic[Item, Value]):
             settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
         settled.told.append(
             events.AttemptFailed(
-                job.row_id, attempt.number, str(kind), failure.status, failure.detail, now - attempt.admission.at
+                job.row_id,
+                attempt.number,
+                str(kind),
+                failure.status,
+                failure.detail,
+                took,
+                lane.name,
+                cost,
             )
         )
         decision = self._elsewhere(settled, lane, decision, kind)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
         if hold and (fresh or failure.retry_after):
             if self._gate.hold(lane, hold) >= NEWS or fresh:
-                settled.told.append(events.Held(hold, str(kind)))
+                settled.told.append(events.Held(hold, str(kind), lane.name))
             silence.held_at = now
         if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
             lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)
