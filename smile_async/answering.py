@@ -71,21 +71,22 @@ async def _served(
     notify: Callable[[str], None],
 ) -> AsyncIterator[Served]:
     """One endpoint, open while the block runs."""
-    name, quota = endpoint.name, endpoint.quota
+    quota = endpoint.quota
     async with AsyncExitStack() as stack:
         if endpoint.provider == "local":
             asked, quota = await stack.enter_async_context(_local(endpoint, recipe, options, notify))
         else:
             asked = provider_for(endpoint, recipe, options, client)
             stack.push_async_callback(asked.aclose)
-            name = name or _host(endpoint)
-        yield Served(asked, name or endpoint.provider, quota, endpoint.prices, endpoint.weight)
+        yield Served(asked, endpoint_name(endpoint), quota, endpoint.prices, endpoint.weight)
 
 
-def _host(endpoint: Endpoint) -> str:
+def endpoint_name(endpoint: Endpoint) -> str:
+    """What an endpoint is called in reports: as the settings say, or its host."""
     from smile_async.provider.dialects import base_url_of
 
-    return urlsplit(base_url_of(endpoint)).netloc
+    host = "" if endpoint.provider == "local" else urlsplit(base_url_of(endpoint)).netloc
+    return endpoint.name or host or endpoint.provider
 
 
 def _named(served: list[Served]) -> list[Served]:
@@ -138,10 +139,5 @@ def provider_for(
     from smile_async.provider.server import ServerProvider
 
     sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
-    quota = endpoint.quota or options.limits
-    return ServerProvider(
-        dialect_for(endpoint, sampling),
-        timeouts=options.timeouts,
-        max_connections=quota.most_in_flight,
-        client=client,
-    )
+    # The gate bounds what is in flight, and may be told another number while the run goes on.
+    return ServerProvider(dialect_for(endpoint, sampling), timeouts=options.timeouts, client=client)

@@ -169,6 +169,7 @@ def _resume(
 
 def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, budget: float | None) -> None:
     """Run with signals and a progress display, print how it ended, exit with its code."""
+    from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
     from smile_async.cli.watch import watching
     from smile_async.engine.run import StopSwitch
@@ -178,7 +179,8 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
         stop = StopSwitch()
         _drain_on_signals(stop)
         with watching(title, run, quiet=output.quiet, verbose=output.verbose, budget=budget) as (listener, notify):
-            return await running(listener, stop, notify)
+            async with observed(run, output, stop, notify) as others:
+                return await running(together([listener, *others]), stop, notify)
 
     try:
         report = _run(main())
