@@ -28,7 +28,7 @@ def dialogue_task(
 
     def render(seed: Seed) -> Request:
         messages = recipe.render(seed.pair, seed.topic)
-        return Request(tuple(Message(role, content) for role, content in messages), max_tokens)
+        return Request(tuple([Message(role, content) for role, content in messages]), max_tokens)
 
     def accept(seed: Seed, reply: Reply) -> Accepted[Sequence[Spoken]] | Rejected:
         if reply.finish_reason == "content_filter":
