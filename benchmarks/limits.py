@@ -99,28 +99,26 @@ class Reading:
 def read(counted: dict[str, Any], now: float) -> Reading:
     amounts = {"requests": counted["admitted"], "tokens": sum(minute["tokens"] for minute in counted["per_minute"])}
     refused = sum(n for status, n in counted["by_status"].items() if status in REFUSED)
-    amounts["requests"] -= counted["by_status"].get("503", 0)
     return Reading(now - counted["first"], counted["requests"], refused, amounts)
 
 
-async def watch(server: Server, seconds: float, stop: StopSwitch) -> list[Reading]:
+async def watch(server: Server, seconds: float, stop: StopSwitch, into: list[Reading]) -> None:
     """Readings each second from the server's first request on; stops the run after so many seconds."""
     loop = asyncio.get_running_loop()
     while (counted := await asyncio.to_thread(server.stats))["first"] is None:
         await asyncio.sleep(0.05)
     end = counted["first"] + seconds
-    readings = []
     while (now := loop.time()) < end:
-        readings.append(read(await asyncio.to_thread(server.stats), now))
+        into.append(read(await asyncio.to_thread(server.stats), now))
         await asyncio.sleep(min(1.0, max(0.0, end - loop.time())))
     stop.abort()
-    return readings
 
 
 async def run_cell(cell: Cell, server: Server, source: Path, folder: Path, limits: Limits) -> list[Reading]:
     """Ask for the cell's time, from the first request on, then stop at once. The last reading is the final one."""
     stop = StopSwitch()
-    watching = asyncio.create_task(watch(server, cell.seconds, stop))
+    readings: list[Reading] = []
+    watching = asyncio.create_task(watch(server, cell.seconds, stop, readings))
     report = await generate_corpus(
         source,
         folder / "run",
@@ -128,12 +126,14 @@ async def run_cell(cell: Cell, server: Server, source: Path, folder: Path, limit
         options=Options(limits=limits),
         stop=stop,
     )
-    if report.counts.pending == 0 and not watching.done():
-        watching.cancel()
-        raise SystemExit("The source ran dry: the server admitted more than it should.")
-    readings = await watching
     counted = await asyncio.to_thread(server.stats)
-    return [*readings, read(counted, counted["first"] + cell.seconds)]
+    seconds = cell.seconds
+    if not watching.done():
+        watching.cancel()
+        seconds = asyncio.get_running_loop().time() - counted["first"]
+        why = report.message or f"set aside: {dict(report.counts.reasons)}"
+        print(f"the run ended by itself after {seconds:.0f} of {cell.seconds:.0f} s ({report.state}; {why}):")
+    return [*readings, read(counted, counted["first"] + seconds)]
 
 
 def measure(cell: Cell, arguments: argparse.Namespace) -> list[Reading]:
@@ -169,7 +169,7 @@ def show_unknown(cell: Cell, readings: list[Reading]) -> None:
     best = cell.best_rate()
     first = max((r for r in readings if r.at <= MINUTE), key=lambda r: r.at)
     last = readings[-1]
-    minutes = (last.at - first.at) / MINUTE
+    minutes = max(last.at - first.at, 1e-9) / MINUTE
     after = {name: (last.amounts[name] - first.amounts[name]) / minutes for name in best}
     binding = max(best, key=lambda name: after[name] / best[name])
     refused_after = (last.refused - first.refused) / max(1, last.requests - first.requests)
