@@ -1,0 +1,32 @@
+"""bespokelabs-curator: an `LLM` class over the openai backend. It resumes from its cache, in the job's folder."""
+
+from bespokelabs import curator
+from job import read
+
+PLENTY = 1_000_000  # requests a minute, where the server has no limits: curator assumes some otherwise
+PLENTY_OF_TOKENS = 10_000_000_000
+
+
+class Rewriter(curator.LLM):
+    def prompt(self, row: dict[str, str]) -> str:
+        return row["prompt"]
+
+    def parse(self, row: dict[str, str], response: str) -> dict[str, str]:
+        return {"id": row["id"], "text": response}
+
+
+job = read()
+rewriter = Rewriter(
+    model_name="m",
+    backend="openai",
+    backend_params={
+        "base_url": job.base_url,
+        "api_key": "none",
+        "max_concurrent_requests": job.in_flight,
+        "max_requests_per_minute": job.requests_per_minute or PLENTY,
+        "max_tokens_per_minute": job.tokens_per_minute or PLENTY_OF_TOKENS,
+        "require_all_responses": False,
+    },
+)
+response = rewriter(job.rows(), working_dir=job.folder)
+job.write((row["id"], row["text"]) for row in response.dataset)
