@@ -53,7 +53,7 @@ PEERS = (
     Peer("litellm-router", "litellm_", LITELLM, variant="router", share=0.4),
     Peer("litellm-router-enforced", "litellm_", LITELLM, variant="router-enforced", speed=False),
     Peer("curator", "curator_", ("bespokelabs-curator==0.1.31",), share=0.4, kills=True),
-    Peer("distilabel", "distilabel_", ("distilabel[openai]==1.5.3",), share=0.2, kills=True),
+    Peer("distilabel", "distilabel_", ("distilabel[openai]==1.5.3", "requests==2.34.2"), share=0.2, kills=True),
     Peer("data-designer", "data_designer_", ("data-designer==0.9.6",), share=0.2, kills=True),
     Peer("inspect_ai", "inspect_", ("inspect-ai==0.3.285", "openai==3.54.0"), share=0.2, kills=True),
 )

@@ -1,6 +1,6 @@
 """A litellm proxy as the endpoint: `smile generate` through it, with limits and faults behind it; do the sums agree?
 
-    python benchmarks/peers/litellm_proxy.py                    # 500 rows, 600 requests a minute, faults; a minute
+    python benchmarks/peers/litellm_proxy.py                    # 500 rows, 60 requests in any 10 s, faults; two minutes
     python benchmarks/peers/litellm_proxy.py --retries 2        # the proxy retries too, as its default is
     python benchmarks/peers/litellm_proxy.py --told             # smile is told the limits
 
@@ -13,6 +13,7 @@ where a sum is off.
 import argparse
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -32,8 +33,10 @@ from measuring import simulator, today
 from work import HERE, QUIET
 
 PACKAGES = ("litellm[proxy]==1.106.2",)
+WINDOW = 10.0  # seconds over which the simulator enforces its limits
 START = 120.0  # seconds that the proxy may take to start
 FAULTS = ("rate-limited=0.03", "server-error=0.02", "bad-gateway=0.01", "reset=0.01", "truncated=0.01", "refusal=0.01")
+KEY = f"sk-{secrets.token_hex(16)}"  # the proxy wants one; it lives as long as this process
 CONFIG = """\
 model_list:
   - model_name: m
@@ -69,6 +72,7 @@ def proxy(python: Path, folder: Path, base_url: str, arguments: argparse.Namespa
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(HERE / "loopback"),
+        "LITELLM_MASTER_KEY": KEY,
         **QUIET,
     }
     with (folder / "proxy.log").open("wb") as log:
@@ -96,7 +100,7 @@ def generate(base_url: str, source: Path, run: Path, arguments: argparse.Namespa
     smile = [sys.executable, "-m", "smile_async.cli"]
     told = ["--rpm", str(arguments.rpm), "--tpm", str(arguments.tpm)] if arguments.told else []
     command = [*smile, "generate", str(source), str(run), "--base-url", base_url, "--model", "m", "--quiet", *told]
-    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    environment = {**os.environ, "OPENAI_API_KEY": KEY}
     done = subprocess.run(command, check=False, env=environment, timeout=arguments.timeout)
     print(f"smile generate: exit {done.returncode}")
     status = subprocess.run([*smile, "status", str(run), "--json"], check=True, stdout=subprocess.PIPE, text=True)
@@ -106,22 +110,20 @@ def generate(base_url: str, source: Path, run: Path, arguments: argparse.Namespa
 
 def compare(status: dict[str, Any], counted: dict[str, Any], rows: int) -> list[str]:
     """The sums that are off."""
-    counts = status.get("counts", status)
-    replies, failures, served = counts["replies"], sum(counts["failures"].values()), counted["served"]
-    print(f"rows {rows}: accepted {counts['accepted']}, set aside {counts['set_aside']} {counts['reasons']}")
-    print(f"smile: {counts['attempts']} attempts, {replies} replies, failures {counts['failures']}")
-    print(f"       {counts['prompt_tokens']:,} + {counts['completion_tokens']:,} tokens")
+    ended, tokens, served = status["rows"], status["tokens"], counted["served"]
+    replies, failures = status["replies"], sum(status["failures"].values())
+    print(f"rows {rows}: accepted {ended['accepted']}, set aside {ended['set_aside']} {status['reasons']}")
+    print(f"smile: {status['attempts']} attempts, {replies} replies, failures {status['failures']}")
+    print(f"       {tokens['prompt']:,} + {tokens['completion']:,} tokens; {status['perhaps_billed']} perhaps billed")
     print(f"simulator: {counted['requests']} requests, {counted['by_status']}, resets {counted['resets']}")
-    print(
-        f"       {served['completions']} served: {served['prompt_tokens']:,} + {served['completion_tokens']:,} tokens"
-    )
+    print(f"       {served['completions']} whole: {served['prompt_tokens']:,} + {served['completion_tokens']:,} tokens")
     checks = {
-        "every row ended": counts["accepted"] + counts["set_aside"] == rows and counts["pending"] == 0,
-        "attempts = replies + failures": counts["attempts"] == replies + failures,
+        "every row ended": ended["accepted"] + ended["set_aside"] == rows and ended["pending"] == 0,
+        "attempts = replies + failures": status["attempts"] == replies + failures,
         "replies = completions served": replies == served["completions"],
-        "prompt tokens agree": counts["prompt_tokens"] == served["prompt_tokens"],
-        "completion tokens agree": counts["completion_tokens"] == served["completion_tokens"],
-        "nothing perhaps billed that was not": counts["perhaps_billed"] <= counted["resets"],
+        "prompt tokens agree": tokens["prompt"] == served["prompt_tokens"],
+        "completion tokens agree": tokens["completion"] == served["completion_tokens"],
+        "nothing counted as perhaps billed but resets": status["perhaps_billed"] <= counted["resets"],
     }
     for name, holds in checks.items():
         print(f"  {'ok ' if holds else 'OFF'} {name}")
@@ -131,8 +133,8 @@ def compare(status: dict[str, Any], counted: dict[str, Any], rows: int) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=500)
-    parser.add_argument("--rpm", type=int, default=600, help="requests a minute of the simulator")
-    parser.add_argument("--tpm", type=int, default=1_000_000, help="tokens a minute of the simulator")
+    parser.add_argument("--rpm", type=int, default=360, help="requests a minute of the simulator")
+    parser.add_argument("--tpm", type=int, default=600_000, help="tokens a minute of the simulator")
     parser.add_argument("--told", action="store_true", help="smile is told these limits")
     parser.add_argument("--retries", type=int, default=0, help="of the proxy")
     parser.add_argument("--cooldowns", action="store_true", help="the proxy rests its endpoint after failures")
@@ -140,9 +142,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of the environments")
     arguments = parser.parse_args()
     python = python_of(PACKAGES, arguments.cache)
-    flags = ["--latency", "base=0.5", "--limit", f"requests={arguments.rpm}", "--limit", f"tokens={arguments.tpm}"]
-    for fault in FAULTS:
-        flags += ["--fault", fault]
+    share = WINDOW / 60
+    limits = {"requests": round(arguments.rpm * share), "tokens": round(arguments.tpm * share), "window": WINDOW}
+    flags = ["--latency", "base=0.5", *(word for fault in FAULTS for word in ("--fault", fault))]
+    flags += [word for name, value in limits.items() for word in ("--limit", f"{name}={value}")]
     print(f"{today()}, {PACKAGES[0]}")
     with tempfile.TemporaryDirectory() as name, simulator(*flags) as server:
         folder = Path(name)

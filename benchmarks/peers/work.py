@@ -145,7 +145,6 @@ def environment(peer: Peer, folder: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path),
         "OPENAI_API_KEY": "none",
         "SIMULATED_API_KEY": "none",
-        "TIKTOKEN_CACHE_DIR": str(folder),
     }
     return mine | QUIET
 

@@ -1,7 +1,17 @@
 """bespokelabs-curator: an `LLM` class over the openai backend. It resumes from its cache, in the job's folder."""
 
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
 from bespokelabs import curator
 from job import read
+
+# The tokenizer that it counts with would be downloaded: litellm, which it depends on, brings the same file along.
+litellm = find_spec("litellm")
+assert litellm
+assert litellm.origin
+os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(litellm.origin).parent / "litellm_core_utils" / "tokenizers")
 
 PLENTY = 1_000_000  # requests a minute, where the server has no limits: curator assumes some otherwise
 PLENTY_OF_TOKENS = 10_000_000_000

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from inspect_ai import Task, eval, eval_retry  # noqa: A004
+from inspect_ai import Task, eval, eval_retry, task  # noqa: A004
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import list_eval_logs
 from inspect_ai.solver import generate
-from inspect_ai.task import task
 from job import read
 
 job = read()
