@@ -1,6 +1,5 @@
 """The commands of a run: generate, resume, retry, status, revalidate."""
 
-import asyncio
 import contextlib
 import signal
 import sys
@@ -138,6 +137,8 @@ def revalidate(
 
     smile revalidate runs/first --recipe smile-checked
     """
+    import asyncio
+
     from smile_async.cli.show import revision_text
     from smile_async.pipeline import revalidate_corpus
     from smile_async.run_folder import read_status
@@ -199,12 +200,16 @@ def _run(main: Any) -> Any:
     try:
         import uvloop
     except ImportError:
+        import asyncio
+
         return asyncio.run(main)
     return uvloop.run(main)
 
 
 def _drain_on_signals(stop: "StopSwitch") -> None:
     """The first Ctrl-C or SIGTERM drains, the second stops now."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C stops at once, and is resumable all the same
