@@ -16,7 +16,7 @@ async def observed(
     run: Path, output: OutputFlags, stop: StopSwitch, notify: Callable[[str], None]
 ) -> AsyncIterator[list[Listener]]:
     """The listeners that the flags ask for, while the block runs. Raises `SettingsError` for what cannot be had."""
-    from smile_async.observing.control import controlled
+    from smile_async.observing.desk import controlled
 
     async with AsyncExitStack() as stack:
         listeners = [await stack.enter_async_context(controlled(run, stop, notify))]

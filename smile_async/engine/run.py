@@ -184,6 +184,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
             for lane in lanes:
                 lane.silence = Silence(proven=before.replies > 0)
+                lane.models = set(account.read_meta(reader, account.MODELS + lane.name) or ())
             runner = Runner(
                 task,
                 ledger,

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
-from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
+from smile_async.engine.account import ACCEPTED, LOST, MODELS, SET_ASIDE
 from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
 from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
@@ -38,6 +38,7 @@ from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
 ANOTHER_FIRST = 0.2  # seconds that a refused row waits longer than others
+MOST_MODELS = 16  # names noted for an endpoint: a server that invents one for each reply fills no ledger
 NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
 
 T = TypeVar("T")
@@ -322,6 +323,9 @@ class Runner(Generic[Item, Value]):
         if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
             self._queue.recall()
         lane.alone = False
+        if reply.model is not None and reply.model not in lane.models and len(lane.models) < MOST_MODELS:
+            lane.models.add(reply.model)
+            self._ledger.write(meta=(MODELS + lane.name, sorted(lane.models)))
         job = attempt.job
         kept = (
             "replies",

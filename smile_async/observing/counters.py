@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from smile_async.engine import events
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 240.0, 600.0)  # seconds
-UNNAMED = "default"  # an endpoint without a name: the only one of its run
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from prometheus_client.registry import Collector
 
 from smile_async.engine.events import Pulse
 from smile_async.errors import SettingsError
-from smile_async.observing.counters import BUCKETS, UNNAMED, Counters
+from smile_async.observing.counters import BUCKETS, Counters
+from smile_async.run_folder import UNNAMED
 
 LONGEST = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 
