@@ -64,7 +64,7 @@ def generate(
             given, run, provider=at, options=options, listener=listener, stop=stop, notify=notify, pulse=PULSE
         )
 
-    _follow_run(running, f"smile generate {source} -> {run}", run, output, options.limits.budget_usd)
+    _follow_run(running, f"smile generate {source} -> {run}", run, output)
 
 
 @grouped
@@ -209,10 +209,10 @@ def _resume(
             pulse=PULSE,
         )
 
-    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output, limits.budget)
+    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output)
 
 
-def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, budget: float | None) -> None:
+def _follow_run(running: Running, title: str, run: Path, output: OutputFlags) -> None:
     """Run with signals and a progress display, print how it ended, exit with its code."""
     from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
@@ -223,7 +223,7 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
     async def main() -> "RunReport":
         stop = StopSwitch()
         _drain_on_signals(stop)
-        with watching(title, run, quiet=output.quiet, verbose=output.verbose, budget=budget) as (listener, notify):
+        with watching(title, run, quiet=output.quiet, verbose=output.verbose) as (listener, notify):
             async with observed(run, output, stop, notify) as others:
                 return await running(together([listener, *others]), stop, notify)
 

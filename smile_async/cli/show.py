@@ -30,7 +30,7 @@ FLAGS_FOR = {
 
 
 def _rows(counts: "Counts") -> list[str]:
-    from smile_async.cli.progress import amount
+    from smile_async.cli.figures import amount
 
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
@@ -63,7 +63,7 @@ def _money(counts: "Counts") -> list[str]:
 
 def endpoints_lines(endpoints: Mapping[str, "EndpointCounts"]) -> list[str]:
     """A table of what each endpoint did; one that is alone needs none, but for the model that it named."""
-    from smile_async.cli.progress import amount
+    from smile_async.cli.figures import amount
 
     if len(endpoints) < 2:
         named = [model for one in endpoints.values() for model in one.models]
@@ -122,7 +122,7 @@ def report_text(report: "RunReport", status: "RunStatus | None" = None) -> str:
 
 def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> str:
     """How a run stands; `live`: what its process says of itself."""
-    from smile_async.cli.progress import amount, duration
+    from smile_async.cli.figures import amount, duration
 
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
@@ -144,7 +144,7 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
 
 def live_lines(live: Mapping[str, Any]) -> list[str]:
     """What a live run waits for, and how much of each limit is in use."""
-    from smile_async.cli.progress import amount, every
+    from smile_async.cli.figures import amount, label
 
     lines = []
     if live["paused"]:
@@ -153,9 +153,9 @@ def live_lines(live: Mapping[str, Any]) -> list[str]:
         lines.append(f"  waits for  {live['binding']}" + (f", {live['held']:.0f} s yet" if live["held"] else ""))
     several = len({gauge["endpoint"] for gauge in live["gauges"]}) > 1
     for gauge in live["gauges"]:
-        what = gauge["what"] + (every(gauge["period"]) if gauge["period"] else "")
         where = f" at {gauge['endpoint']}" if several else ""
-        lines.append(f"             {what}: {amount(gauge['used'])} of {amount(gauge['limit'])}{where}")
+        used = f"{amount(gauge['used'])} of {amount(gauge['limit'])}"
+        lines.append(f"             {label(gauge['what'], gauge['period'])}: {used}{where}")
     return lines
 
 

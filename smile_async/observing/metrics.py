@@ -100,7 +100,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-Labelled = Mapping[tuple[str, ...], float]
+Labelled = Mapping[tuple[str, str], float] | Mapping[tuple[str], float]
 
 
 def _counter(name: str, text: str, labels: Iterable[str], values: Labelled) -> Metric:

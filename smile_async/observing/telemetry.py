@@ -81,7 +81,7 @@ def _noted(run: Path) -> dict[str, Whom]:
     with schema.reading(run) as reader:
         notes = account.read_meta(reader, "endpoint") or []
         identity = account.read_meta(reader, "identity") or {}
-    model, found = str(identity.get("model", "")), {}
+    model, found = str(identity.get("model", "")), dict[str, Whom]()
     for note in [notes] if isinstance(notes, dict) else notes:
         endpoint = Endpoint.model_validate({name: value for name, value in note.items() if name != "header_names"})
         local = endpoint.provider == "local"
