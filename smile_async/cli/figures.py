@@ -25,6 +25,7 @@ def amount(number: float) -> str:
 
 def dollars(sum_usd: float) -> str:
     """Cents, or four digits where cents say nothing."""
+    sum_usd = max(sum_usd, 0.0)  # a sum of many that were added and taken off may end below nothing
     return f"${sum_usd:,.2f}" if sum_usd >= 1 or sum_usd == 0 else f"${sum_usd:.4f}"
 
 

@@ -20,6 +20,8 @@ MOST_LIMITS = 4  # lines of limits of one endpoint: in flight, and the three tha
 MOST_ENDPOINTS = 6  # lines of endpoints; of more, the busiest
 WIDE = 100  # columns from which a table tells amounts, not shares
 FULL = 0.95  # of a limit: it is as good as used up
+ALIGNED = 80  # columns from which what is told begins in one column, after names of ...
+COLUMN = 17  # ... so many
 STATE = 14  # columns for how an endpoint is
 WORDS = {"in flight": "a place in flight", "rows": "rows in flight to end", "source": "the source",
          "budget": "the budget", "first reply": "the first reply"}  # fmt: skip
@@ -64,6 +66,7 @@ class Drawing:
         self._tally = tally
         self._width = width
         self._plain = plain
+        self._column = COLUMN if width >= ALIGNED else 0
         self._binding = binding(tally)
 
     def lines(self, title: str, run: Path) -> list["Text"]:
@@ -80,7 +83,7 @@ class Drawing:
         """So much of `width` columns, in halves."""
         halves = min(max(round(share * width * 2), 1 if share > 0 else 0), width * 2)
         whole, half = divmod(halves, 2)
-        done, tip, rest = ("#", "#", "-") if self._plain else ("━", "╸", "━")
+        done, tip, rest = ("#", "#", "-") if self._plain else ("━", "╸", "─")
         bar = self._new(done * whole + tip * half, style=style)
         return bar.append(rest * (width - whole - half), style="bright_black")
 
@@ -96,7 +99,7 @@ class Drawing:
     def _rows(self) -> "Text":
         tally = self._tally
         about = "" if tally.total is not None else "about "
-        line = self._field("  rows  ", f"{tally.done:,}" + (f" of {about}{tally.goal:,}" if tally.goal else ""))
+        line = self._field("rows", f"{tally.done:,}" + (f" of {about}{tally.goal:,}" if tally.goal else ""))
         share = f" ({tally.accepted / tally.done:.1%})" if tally.done else ""
         line.append("   accepted  ", style="dim").append(f"{tally.accepted:,}{share}", style="green")
         aside = reasons_line(tally.reasons)
@@ -105,12 +108,13 @@ class Drawing:
 
     def _speed(self) -> "Text":
         replies, tokens, _ = self._tally.rates()
-        line = self._field("  a minute  ", f"{amount(replies)} replies, {amount(tokens)} tokens")
-        told = f"{amount(self._tally.prompt_tokens)} in, {amount(self._tally.completion_tokens)} out"
-        return line.append_text(self._field("   tokens  ", told))
+        line = self._field("a minute", f"{amount(replies)} replies, {amount(tokens)} tokens")
+        told = f"{amount(self._tally.prompt_tokens)} tokens in, {amount(self._tally.completion_tokens)} out"
+        return line.append("   in all  ", style="dim").append(f"{told}", style="not dim")
 
-    def _field(self, name: str, value: str) -> "Text":
-        return self._new(name, style="dim").append(value, style="not dim")
+    def _field(self, name: str, value: str = "", style: str = "dim") -> "Text":
+        """A line that begins with a name."""
+        return self._new(f"  {name:<{self._column}}  ", style=style).append(value, style="not dim")
 
     # Limits ------------------------------------------------------------------------------------------------------
 
@@ -118,7 +122,7 @@ class Drawing:
         """A line for each limit of the only endpoint."""
         shown = _most_used(gauges, MOST_LIMITS, self._binding)
         names = [label(gauge.what, gauge.period) for gauge in shown]
-        column = max(len(name) for name in names)
+        column = max(self._column, *[len(name) for name in names])
         width = min(max((self._width - column - 30) // 2, 6), 30)
         lines = []
         for name, gauge in zip(names, shown, strict=True):
@@ -168,14 +172,16 @@ class Drawing:
         if rest := [name for name in endpoints if name not in shown]:
             flights = [gauge for gauge in gauges if gauge.endpoint in set(rest) and gauge.period is None]
             used, limit = sum(gauge.used for gauge in flights), sum(gauge.limit for gauge in flights)
-            lines.append(self._new(f"  and {len(rest)} more: {used:,.0f} of {limit:,.0f} in flight", style="dim"))
+            resting = sum(self._tally.rest(name) is not None for name in rest)
+            told = f"  and {len(rest)} more: {used:,.0f} of {limit:,.0f} in flight"
+            lines.append(self._new(told + (f", {resting} of them rest or wait" if resting else ""), style="dim"))
         return lines
 
     def _busiest(self, gauges: Sequence[Gauge], endpoints: list[str]) -> list[str]:
         if len(endpoints) <= MOST_ENDPOINTS:
             return endpoints
         load = {name: max(self._share(gauge) for gauge in gauges if gauge.endpoint == name) for name in endpoints}
-        busiest = set(sorted(endpoints, key=lambda name: -load[name])[:MOST_ENDPOINTS])
+        busiest = set(sorted(endpoints, key=lambda name: -round(load[name], 1))[:MOST_ENDPOINTS])
         return [name for name in endpoints if name in busiest]
 
     def _cell(self, gauge: Gauge | None, width: int, *, wide: bool) -> "Text":
@@ -201,7 +207,7 @@ class Drawing:
         spent, reserved, perhaps = pulse.spent_usd, pulse.reserved_usd, pulse.perhaps_usd
         if not (spent or reserved or perhaps or pulse.budget_usd):
             return []
-        line = self._new("  spent  ", style="dim")
+        line = self._field("spent")
         if pulse.budget_usd:
             share = (spent + reserved + perhaps) / pulse.budget_usd
             width = min(max(self._width // 5, 6), 24)
@@ -214,11 +220,11 @@ class Drawing:
 
     def _waits(self, pulse: Pulse, run: Path) -> "Text":
         if pulse.paused:
-            told = f"  paused: {pulse.in_flight:,} in flight; go on with: smile control {run} resume"
-            return self._new(told, style="bold yellow")
+            told = f"{pulse.in_flight:,} in flight; go on with: smile control {run} resume"
+            return self._field("paused", told, style="bold yellow")
         waits = self._tally.waits()
         told = ", ".join(f"{WORDS.get(what, what)} {min(share, 1.0):.0%}" for what, share in waits[:3])
-        line = self._field("  waiting for  ", told or "nothing")
+        line = self._field("waiting for", told or "nothing")
         cooldowns = [rest for rest in self._tally.rests.values() if rest.cooldown]
         if pulse.held > 0:
             reason = f" ({cooldowns[-1].reason})" if cooldowns else ""
@@ -235,7 +241,7 @@ class Drawing:
             return []
         kinds = reasons_line(tally.failures, most=3)
         failed = f"{sum(tally.failures.values()):,} ({kinds})" if kinds else "none"
-        return [self._new(f"  failed attempts  {failed}, last: {tally.trouble}", style="dim")]
+        return [self._field("failed attempts").append(f"{failed}, last: {tally.trouble}", style="dim")]
 
 
 def _most_used(gauges: Sequence[Gauge], most: int, binding_limit: str) -> list[Gauge]:
