@@ -4,6 +4,14 @@ from collections import Counter
 
 PERIODS = {1.0: "second", 60.0: "minute", 3_600.0: "hour", 86_400.0: "day"}  # by seconds
 
+WAITED_FOR = {"in flight": "a place in flight", "rows": "rows in flight to end", "source": "the source",
+              "budget": "the budget", "first reply": "the first reply", "cooldown": "a cooldown"}  # fmt: skip
+
+
+def waited_for(what: str) -> str:
+    """What the engine waits for, after "waits for"."""
+    return WAITED_FOR.get(what, what)
+
 
 def duration(seconds: float | None) -> str:
     """`1:02:03`; `--:--` when unknown."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from smile_async.cli.figures import amount, dollars, duration, label, reasons_line
+from smile_async.cli.figures import amount, dollars, duration, label, reasons_line, waited_for
 from smile_async.cli.tally import Tally, binding
 from smile_async.engine.events import Gauge, Pulse
 
@@ -23,8 +23,6 @@ FULL = 0.95  # of a limit: it is as good as used up
 ALIGNED = 80  # columns from which what is told begins in one column, after names of ...
 COLUMN = 17  # ... so many
 STATE = 14  # columns for how an endpoint is
-WORDS = {"in flight": "a place in flight", "rows": "rows in flight to end", "source": "the source",
-         "budget": "the budget", "first reply": "the first reply"}  # fmt: skip
 SHORT = {"requests a minute": "req/min", "tokens a minute": "tok/min", "input tokens a minute": "in/min",
          "output tokens a minute": "out/min", "requests a day": "req/day", "tokens a day": "tok/day",
          "server's rate": "rate"}  # fmt: skip
@@ -223,7 +221,7 @@ class Drawing:
             told = f"{pulse.in_flight:,} in flight; go on with: smile control {run} resume"
             return self._field("paused", told, style="bold yellow")
         waits = self._tally.waits()
-        told = ", ".join(f"{WORDS.get(what, what)} {min(share, 1.0):.0%}" for what, share in waits[:3])
+        told = ", ".join(f"{waited_for(what)} {min(share, 1.0):.0%}" for what, share in waits[:3])
         line = self._field("waiting for", told or "nothing")
         cooldowns = [rest for rest in self._tally.rests.values() if rest.cooldown]
         if pulse.held > 0:

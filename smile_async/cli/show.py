@@ -144,13 +144,15 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
 
 def live_lines(live: Mapping[str, Any]) -> list[str]:
     """What a live run waits for, and how much of each limit is in use."""
-    from smile_async.cli.figures import amount, label
+    from smile_async.cli.figures import amount, label, waited_for
 
     lines = []
     if live["paused"]:
         lines.append("  paused     smile control RUN resume lets it go on")
     elif live["binding"]:
-        lines.append(f"  waits for  {live['binding']}" + (f", {live['held']:.0f} s yet" if live["held"] else ""))
+        lines.append(
+            f"  waits for  {waited_for(live['binding'])}" + (f", {live['held']:.0f} s yet" if live["held"] else "")
+        )
     several = len({gauge["endpoint"] for gauge in live["gauges"]}) > 1
     for gauge in live["gauges"]:
         where = f" at {gauge['endpoint']}" if several else ""

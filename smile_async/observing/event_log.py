@@ -77,7 +77,6 @@ class EventLog:
             if not self._lost:
                 self._notify(f"{self._path}: the event log cannot be written ({error.strerror}); the run goes on.")
             self._lost += len(waiting)
-            self._torn = _is_torn(self._file)
         else:
             self._lost, self._torn = 0, False
 
@@ -96,6 +95,11 @@ def _is_torn(file: int) -> bool:
 
 
 def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    """All of it or nothing."""
+    before, view = os.fstat(file).st_size, memoryview(data)
+    try:
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError:
+        os.ftruncate(file, before)
+        raise
