@@ -49,7 +49,7 @@ class LiveDisplay:
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         drawing = Drawing(self._tally, options.max_width, plain=options.ascii_only)
         for line in drawing.lines(self._title, self._run):
-            line.truncate(options.max_width, overflow="ellipsis")
+            line.truncate(options.max_width, overflow="crop" if options.ascii_only else "ellipsis")
             line.no_wrap = True
             yield line
 

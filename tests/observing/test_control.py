@@ -26,9 +26,10 @@ from smile_async.testing import ScriptedProvider, replying
 from tests.engine.asking import ask_all, asking, rows
 
 GOOD = replying("good")
+PATIENT = 30.0  # seconds
 
 
-def good(latency: float = 0.01) -> ScriptedProvider:
+def good(latency: float = 0.1) -> ScriptedProvider:
     return ScriptedProvider(lambda _request, _number: GOOD, latency=latency)
 
 
@@ -64,7 +65,9 @@ def in_flight(folder: Path) -> int:
 
 
 def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENT
     while not holds():
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.001)  # the run goes on in another thread
 
 
@@ -124,10 +127,10 @@ def exchange(port: int, line: bytes) -> dict[str, Any]:
 def test_a_line_without_end_is_cut_off_and_harms_nobody(tmp_path: Path) -> None:
     def steps(folder: Path, _provider: ScriptedProvider) -> None:
         port = json.loads((folder / FILE).read_bytes())["port"]
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            with contextlib.suppress(ConnectionError):  # it may be gone before all was sent
-                connection.sendall(b"x" * (3 * LONGEST))
-                assert connection.recv(100) == b""
+        connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+        with connection, contextlib.suppress(ConnectionError):  # it may be gone before all was sent
+            connection.sendall(b"x" * (3 * LONGEST))
+            assert connection.recv(100) == b""
         assert ask_run(folder, "status")["ok"]
 
     steered(tmp_path, steps)
