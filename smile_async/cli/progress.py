@@ -218,8 +218,10 @@ class Drawing:
 
     def _waits(self, pulse: Pulse, run: Path) -> "Text":
         if pulse.paused:
-            told = f"{pulse.in_flight:,} in flight; go on with: smile control {run} resume"
-            return self._field("paused", told, style="bold yellow")
+            told = f"{pulse.in_flight:,} in flight; go on with: smile control {{}} resume"
+            line = self._field("paused", told.format(run), style="bold yellow")
+            fits = line.cell_len <= self._width
+            return line if fits else self._field("paused", told.format("RUN"), style="bold yellow")
         waits = self._tally.waits()
         told = ", ".join(f"{waited_for(what)} {min(share, 1.0):.0%}" for what, share in waits[:3])
         line = self._field("waiting for", told or "nothing")

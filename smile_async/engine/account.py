@@ -163,8 +163,8 @@ def _endpoint(sums: Sequence[_Sum], models: tuple[str, ...]) -> EndpointCounts:
         replies=sum(one.attempts for one in sums if one.paid),
         prompt_tokens=int(sum(one.prompt_tokens for one in sums)),
         completion_tokens=int(sum(one.completion_tokens for one in sums)),
-        spend_usd=sum(one.cost_usd for one in sums if one.paid),
-        perhaps_usd=sum(one.cost_usd for one in sums if not one.paid),
+        spend_usd=sum((one.cost_usd for one in sums if one.paid), 0.0),
+        perhaps_usd=sum((one.cost_usd for one in sums if not one.paid), 0.0),
         failures=_failures(sums),
         models=models,
     )

@@ -137,7 +137,10 @@ def test_a_line_without_end_is_cut_off_and_harms_nobody(tmp_path: Path) -> None:
 
 
 def test_when_the_run_is_over_its_note_is_gone_and_nobody_is_asked(tmp_path: Path) -> None:
-    steered(tmp_path, lambda folder, _provider: ask_run(folder, "status") and None)
+    def steps(folder: Path, _provider: ScriptedProvider) -> None:
+        assert ask_run(folder, "status")["ok"]
+
+    steered(tmp_path, steps)
     assert not (tmp_path / FILE).exists()
     with pytest.raises(NotLiveError, match="no process is at work") as told:
         ask_run(tmp_path, "pause")

@@ -13,7 +13,6 @@ import pytest
 
 from smile_async.engine import events
 from smile_async.errors import SettingsError
-from smile_async.observing import event_log
 from smile_async.observing.event_log import FLUSH, EventLog, line_of
 from smile_async.testing import run_virtual
 
@@ -82,7 +81,7 @@ def test_a_disk_that_is_full_for_a_while_costs_lines_that_are_counted(
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(file, data)
 
-    monkeypatch.setattr(event_log.os, "write", refusing)
+    monkeypatch.setattr(os, "write", refusing)
 
     async def main() -> None:
         nonlocal full
