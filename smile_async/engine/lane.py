@@ -22,6 +22,8 @@ SAME_PERIOD = 0.3  # of a period: two that differ by less are one
 FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
 
+IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
+
 Wait = tuple[float, str]
 """Seconds until a request may go, and what it waits for; 0 and nothing: now."""
 
@@ -37,7 +39,7 @@ class Served:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Taken:
     """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under."""
 
@@ -106,7 +108,7 @@ class Lane:
         if self.retired:
             return math.inf, "retired"
         if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency.limit):
-            return math.inf, "first reply" if self.alone else "in flight"
+            return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
         wait = self.found.wait(now, self.in_flight)
@@ -125,7 +127,9 @@ class Lane:
     async def take(self, expected: Expected) -> Taken:
         """Count a request in. Follow a `wait` of 0 with it."""
         self.in_flight += 1
-        taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
+        taken: tuple[tuple[RateWindow, Entry], ...] = ()
+        if self.windows:
+            taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
         self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
         return Taken(taken, self.concurrency.admitted(self.in_flight))
 
