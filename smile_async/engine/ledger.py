@@ -135,6 +135,15 @@ class Ledger:
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
+    def reserve(self, in_flight: int) -> bool:
+        """Keep room on the disk for the replies of so many requests in flight; False: there is none, and what was kept
+        before stays."""
+        try:
+            _reserve(self.folder, in_flight)
+        except OSError:
+            return False
+        return True
+
     def write(
         self,
         records: Iterable[tuple[str, Row]] = (),
@@ -357,19 +366,27 @@ def _note_lost_flights(connection: sqlite3.Connection) -> None:
     """)
 
 
-def _keep_reserve(folder: Path, in_flight: int) -> None:
-    """Keep room on the disk for the replies in flight: it is given up when the disk is full."""
+def _reserve(folder: Path, in_flight: int) -> None:
+    """Keep room on the disk for so many replies: it is given up when the disk is full. Raises `OSError`."""
     path = folder / RESERVE
-    size = RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, size)
-        finally:
-            os.close(descriptor)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, _reserve_size(in_flight))
+    finally:
+        os.close(descriptor)
+
+
+def _reserve_size(in_flight: int) -> int:
+    return RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+
+
+def _keep_reserve(folder: Path, in_flight: int) -> None:
+    try:
+        _reserve(folder, in_flight)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        (folder / RESERVE).unlink(missing_ok=True)
+        size = _reserve_size(in_flight)
         raise StoppedError(
             f"{folder}: the disk has less than {size / 1e6:.0f} MB free for the replies in flight ({error.strerror}).",
             reason="disk",
