@@ -258,8 +258,8 @@ def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
     """Accepted rows with their values, in the source's order."""
     rows = connection.execute(
         """SELECT r.row_id, r.source_id, r.item, s.value, o.note
-           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+           FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
     )
     for row_id, source_id, item, value, note in rows:
         yield ResultRow(row_id, source_id, bytes(item), bytes(value), tuple(note.split()))
@@ -269,8 +269,8 @@ def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, by
     """Row id, source id, value and flags of the accepted rows, in the source's order, without their items."""
     rows = connection.execute(
         """SELECT r.row_id, r.source_id, s.value, o.note
-           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+           FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
     )
     for row_id, source_id, value, note in rows:  # not `yield from`: it would close the cursor, perhaps too late
         yield row_id, source_id, bytes(value), note

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ from smile_async.engine import schema
 from smile_async.engine.events import Event
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
-GATHER = 0.01  # seconds: how long a commit waits for company
+GATHER = 0.01  # seconds: how long a commit waits for company; a request waits as long before it leaves
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK = "lock"
@@ -295,11 +296,14 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
-    values = f"({schema.marks(WIDTHS[table])})"
-    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
-        statement = f"{verb} INTO {table} VALUES {','.join([values] * len(chunk))}"
-        connection.execute(statement, list(chain.from_iterable(chunk)))
+        connection.execute(_insertion(table, len(chunk)), list(chain.from_iterable(chunk)))
+
+
+@cache
+def _insertion(table: str, rows: int) -> str:
+    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
+    return f"{verb} INTO {table} VALUES {','.join([f'({schema.marks(WIDTHS[table])})'] * rows)}"
 
 
 def _utf8(value: Any) -> Any:
