@@ -165,12 +165,13 @@ def nginx(
 
 
 @contextlib.contextmanager
-def tinyproxy(folder: Path, *, user: str = "", password: str = "") -> Iterator[Daemon]:
-    """A forward proxy: CONNECT to any port, plain requests too; with a user, only for who names them."""
+def tinyproxy(folder: Path, *, user: str = "", password: str = "", port: int = 0) -> Iterator[Daemon]:
+    """A forward proxy: CONNECT to any port, plain requests too; with a user, only for who names them. `port` 0: any."""
     binary = program("tinyproxy", "tinyproxy-bin")
     folder.mkdir(exist_ok=True)
+    given = port
     for _ in range(3):
-        port = _free_port()
+        port = given or _free_port()
         lines = [f"Port {port}", "Listen 127.0.0.1", "Allow 127.0.0.1", "MaxClients 1000", "Timeout 60"]
         lines += [f'LogFile "{folder}/error.log"', "LogLevel Connect", f'PidFile "{folder}/pid"']
         lines += [f"BasicAuth {user} {password}"] if user else []
