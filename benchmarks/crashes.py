@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +228,8 @@ def crash(arguments: argparse.Namespace, folder: Path, base_url: str, tell: Call
     ]  # fmt: skip
     kills: list[Kill] = []
     lost = ended = 0
-    for moment in moments(arguments.rows, arguments.kills, random.Random(arguments.seed)):
+    for planned in moments(arguments.rows, arguments.kills, random.Random(arguments.seed)):
+        moment = replace(planned, answers=planned.answers and planned.answers + lost)  # those count for nothing
         alive, was_killed = kill_at(moment, command, base_url, log)
         counts = settled(base_url)
         served = counts["served"]["completions"]

@@ -5,6 +5,7 @@ rules decide: no choices and null content give empty text (`empty`), a filtered 
 (`content_filter`), so nothing that was paid for is lost on the way.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from smile_async.engine.job import Failure, Reply, ServerPace, Usage
 from smile_async.provider.network import broken_body
 from smile_async.provider.status import classify_error, read_error
 
+MOST_TOKENS = 2**31
 OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
 
 
@@ -22,8 +24,8 @@ def read_reply(
 ) -> Reply | Failure:
     """Blank lines before the JSON (DeepSeek keeps the connection alive with them) are white space to the parser."""
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found = _parsed(body)
+    except (ValueError, RecursionError):
         return broken_body(host, "is not JSON" if body.strip() else "is empty", 200, body)
     if not isinstance(found, dict):
         return broken_body(host, "is JSON but no object", 200, body)
@@ -32,6 +34,15 @@ def read_reply(
         return _error_inside(found, headers, now) or broken_body(host, "holds no choices", 200, body)
     choice = choices[0] if choices and isinstance(choices[0], dict) else {}
     return _error_inside(choice or found, headers, now) or _reply(found, choice, pace)
+
+
+def _parsed(body: bytes) -> Any:
+    """orjson is strict; an answer with a byte order mark, NaN among its logprobs, half of a surrogate pair or in UTF-16
+    was paid for as well, and the standard library reads it. Raises `ValueError` or `RecursionError`."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return json.loads(body.strip())
 
 
 def without_thinking(text: str) -> str:
@@ -81,10 +92,13 @@ def _text(content: Any) -> str:
 def _usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) and not isinstance(completion, int):
-        return None
-    return Usage(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    return None if prompt is completion is None else Usage(prompt or 0, completion or 0)
+
+
+def _count(value: Any) -> int | None:
+    """What is negative, a truth value or more than any answer holds was not counted."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
 def _string(value: Any) -> str | None:

@@ -11,11 +11,14 @@ it; then it is DISCONNECTED and not asked again here, because one layer alone ow
 """
 
 import asyncio
+import contextlib
+import math
 import os
 import re
 import ssl
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from smile_async.engine.job import Failure
+from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.connection import HttpAnswer
 from smile_async.provider.network import (
@@ -33,6 +36,7 @@ from smile_async.provider.network import (
     not_connected,
     timed_out,
 )
+from smile_async.provider.wariness import Wariness
 from smile_async.provider.wire import IDLE, USER_AGENT, Place, Tls, Wire, place_of, trusting_the_system
 from smile_async.settings import Timeouts
 
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     import pyreqwest.bytes
     import pyreqwest.client
     import pyreqwest.exceptions
+    import pyreqwest.http
 
 __all__ = ["IDLE", "MAX_BODY", "USER_AGENT", "HttpAnswer", "Transport", "raise_open_files_limit"]
 
@@ -83,7 +88,7 @@ class Transport:
         self._wire: Wire | None = None
         self._tls = Tls(_trusted)
         self._places: dict[str, Place | None] = {}
-        self._for_one_request: set[str] = set()
+        self._wariness: defaultdict[str, Wariness] = defaultdict(Wariness)
 
     def __repr__(self) -> str:
         way = "httpx client of the user" if self._theirs else "own connections"
@@ -117,11 +122,11 @@ class Transport:
         """
         if len(self._places) >= 1_000:
             self._places.clear()
-            self._for_one_request.clear()
+            self._wariness.clear()
         place = place_of(url)
         if place is not None and _proxied(place):
             if not place.secure:
-                self._for_one_request.add(url)
+                self._wariness[url] = Wariness(until=math.inf)
             place = None
         self._places[url] = place
         return place
@@ -133,15 +138,15 @@ class Transport:
 
         if self._ours is None:
             self._ours = _build(self._timeouts, self._max_connections)
-        if url in self._for_one_request:
+        began = time.monotonic()
+        if began < self._wariness[url].until:
             headers = {**headers, "connection": "close"}
         request = self._ours.post(url).headers(headers).body_bytes(body)
-        began = time.monotonic()
         chunks: list[bytes | pyreqwest.bytes.Bytes] = []
         status, told, size = None, {}, 0
         try:
             async with request.streamed_read_buffer_limit(_READ_WITH_THE_HEADERS).build_streamed() as response:
-                status, told = response.status, dict(response.headers.items())
+                status, told = response.status, _legible(response.headers)
                 while (chunk := await response.body_reader.read_chunk()) is not None:
                     size += len(chunk)
                     if size > self._max_body:
@@ -149,8 +154,11 @@ class Transport:
                     chunks.append(chunk)
                 return HttpAnswer(status, told, b"".join(chunks))
         except PyreqwestError as error:
-            got = b"".join(chunks)
-            return _error_anyway(status, told, got, self._explain(error, url, time.monotonic() - began, status, got))
+            got, elapsed = b"".join(chunks), time.monotonic() - began
+            failure = self._explain(error, url, elapsed, status, got)
+            if failure.kind is FailureKind.DISCONNECTED:  # nobody says whether the connection had been used before
+                self._wariness[url].met_a_close(began, began + elapsed)
+            return _error_anyway(status, told, got, failure)
 
     def _explain(
         self, error: "pyreqwest.exceptions.PyreqwestError", url: str, elapsed: float, status: int | None, got: bytes
@@ -222,6 +230,18 @@ class Transport:
         if status is not None:
             return broken_body(host, "was cut or cannot be unpacked", status, got)
         return died_after_sending(host, words)
+
+
+def _legible(headers: "pyreqwest.http.HeaderMap") -> dict[str, str]:
+    """pyreqwest raises for a value that is not ASCII (a server's name in latin-1, say): left out, it means nothing."""
+    try:
+        return dict(headers.items())
+    except ValueError:
+        found = {}
+        for name in headers:
+            with contextlib.suppress(ValueError):
+                found[name] = headers[name]
+        return found
 
 
 def _error_anyway(
