@@ -34,7 +34,7 @@ from tests.provider.ways import (
     many,
     without_proxies,
 )
-from tests.provider.wire import OK, Script, Seen, Wire, listening, sends
+from tests.provider.wire import OK, Script, Seen, Wire, listening, sends, until
 
 pytestmark = pytest.mark.e2e
 
@@ -284,12 +284,11 @@ def test_a_server_that_is_killed_in_mid_flight_answers_or_is_disconnected(
         async with behind(tmp_path, slow, chain=authority.chain(), inside=inside) as (front, wire):
             async with way.transport() as transport:
                 posts = asyncio.ensure_future(many(transport, front.url(), AT_ONCE))
-                await asyncio.sleep(0.1)
+                await until(lambda: len(wire.seen) >= 1)
                 front.kill_workers()
                 for outcome in await posts:
                     if isinstance(outcome, Failure):
                         failed(outcome, FailureKind.DISCONNECTED)
-            assert len(wire.seen) >= 1
             none_twice(wire)
 
     way.run(main())

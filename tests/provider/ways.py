@@ -36,9 +36,10 @@ class Way:
             return runner.run(main)
 
     @contextlib.asynccontextmanager
-    async def transport(self, timeouts: Timeouts = SOON) -> AsyncIterator[Transport]:
-        """Built anew each time: the environment (CA, proxies) is read when it is built or first used."""
-        client = httpx.AsyncClient() if self.through == "httpx" else None
+    async def transport(self, timeouts: Timeouts = SOON, *, verify: bool = True) -> AsyncIterator[Transport]:
+        """Built anew each time: the environment (CA, proxies) is read when it is built or first used. Without `verify`
+        a client of the user's is quickly made."""
+        client = httpx.AsyncClient(verify=verify) if self.through == "httpx" else None
         transport = transport_by(self.through, client, timeouts=timeouts)
         try:
             yield transport
