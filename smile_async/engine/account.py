@@ -134,17 +134,24 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
 def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[tuple[float, float]]:
     """When the attempts since the wall clock's time `since` were sent, and their tokens, the oldest first.
 
-    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last.
+    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last. What lies
+    in the future was sent before the wall clock was set back: the last of it is taken for sent just now, the others for
+    so much older, so that limits hold over the step.
     """
+    newest: float | None = None
     found: list[tuple[float, float | None]] = []
     rows = connection.execute(
         "SELECT sent_at, iif(verdict = ?, 0, prompt_tokens + completion_tokens) FROM attempts ORDER BY attempt DESC",
         (str(FailureKind.RATE_LIMITED),),
     )
-    for sent_at, tokens in rows:
-        if sent_at < since:
+    for told, tokens in rows:
+        sent_at = told
+        if told > now:
+            newest = told if newest is None else newest
+            sent_at = now - (newest - told)
+        elif told < since:
             break
-        if sent_at <= now:  # else the wall clock was set back
+        if since <= sent_at <= now:
             found.append((sent_at, tokens))
     rows.close()
     counted = [tokens for _, tokens in found if tokens]

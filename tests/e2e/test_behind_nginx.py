@@ -1,5 +1,6 @@
 """Whole runs against a simulated endpoint behind nginx with TLS, and through a proxy with a password."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,8 @@ def test_a_run_through_a_proxy_with_a_password_ends_whole_and_shows_it_nowhere(
     tmp_path: Path, authority: Authority
 ) -> None:
     source, run = write_jsonl(tmp_path / "qa.jsonl", questions(ROWS)), tmp_path / "run"
+    config = tmp_path / "smile.toml"
+    config.write_text("[retry]\nfirst_wait = 0.1\nmax_wait = 0.4\n")
     with (
         simulator("--latency", "base=0.05") as server,
         nginx(tmp_path / "nginx", upstream=server.port, chain=authority.chain()) as front,
@@ -96,7 +99,7 @@ def test_a_run_through_a_proxy_with_a_password_ends_whole_and_shows_it_nowhere(
             "HTTPS_PROXY": f"http://somebody:{PASSWORD}@127.0.0.1:{proxy.port}",
         }
         command = ("generate", str(source), str(run), *_where(front), "--concurrency", str(IN_FLIGHT), "--json")
-        with started(*command, "--verbose", env=proxied) as process:
+        with started(*command, "--verbose", "--config", str(config), env=proxied) as process:
             until(lambda: server.counted("served") >= ROWS // 3)
             proxy.kill()
             with tinyproxy(tmp_path / "proxy", user="somebody", password=PASSWORD, port=proxy.port):
@@ -109,3 +112,63 @@ def test_a_run_through_a_proxy_with_a_password_ends_whole_and_shows_it_nowhere(
     _holds_every_row_once(run)
     said = [ended.out.encode(), ended.err.encode(), *(file.read_bytes() for file in run.iterdir())]
     assert not [place for place in said if PASSWORD.encode() in place]
+
+
+FAULTS = """
+split_clients "$request_id" $fault {
+    5% closed; 5% page; 5% empty; 5% unavailable; 5% limited; 5% broken; 5% slow; * none;
+}
+log_format faults "$fault";
+"""
+MEETS = """
+access_log {log} faults;
+default_type application/json;
+if ($fault = closed) { return 444; }
+if ($fault = page) { return 200 "<html>Welcome to nginx!</html>"; }
+if ($fault = empty) { return 200; }
+if ($fault = unavailable) { return 503; }
+if ($fault = limited) { add_header Retry-After 0.1 always; return 429; }
+if ($fault = broken) { return 500 '{"error": {"message": "'; }
+if ($fault = slow) { set $limit_rate 20k; }
+"""
+
+
+def test_faults_that_nginx_injects_cost_attempts_and_no_row(tmp_path: Path, authority: Authority) -> None:
+    """Of 100 requests it closes on 5 without an answer (444), answers 5 with a page, 5 with nothing, 5 with a 503, 5 with
+    a 429, 5 with a 500 whose body is cut, and drips 5 at 20 KB a second. Its log says how many of each."""
+    source, run, log = write_jsonl(tmp_path / "qa.jsonl", questions(ROWS)), tmp_path / "run", tmp_path / "faults.log"
+    config = tmp_path / "smile.toml"
+    config.write_text("[retry]\nfirst_wait = 0.05\nmax_wait = 0.2\nmax_failures = 20\n")
+    with (
+        simulator("--latency", "base=0.02") as server,
+        nginx(
+            tmp_path / "nginx",
+            upstream=server.port,
+            chain=authority.chain(),
+            outside=FAULTS,
+            inside=MEETS.replace("{log}", str(log)),
+        ) as front,
+    ):
+        command = ("generate", str(source), str(run), *_where(front), "--config", str(config), "--json")
+        ended = smile(*command, "--concurrency", "32", env={"SSL_CERT_FILE": str(authority.pem)})
+        stats = server.settled()
+        front.process.terminate()
+        front.process.wait()
+    met = Counter(log.read_text().split())
+    assert ended.code == 0, ended.err
+    told = ended.told
+    assert told["rows"]["accepted"] == told["replies"] == stats["requests"] == ROWS
+    assert told["attempts"] == met.total()
+    assert told["failures"] == {
+        kind: count
+        for kind, count in {
+            "disconnected": met["closed"],
+            "broken-body": met["page"] + met["empty"],
+            "overloaded": met["unavailable"],
+            "rate-limited": met["limited"],
+            "server-error": met["broken"],
+        }.items()
+        if count
+    }
+    assert told["perhaps_billed"] == met["closed"] + met["page"] + met["empty"]
+    _holds_every_row_once(run)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,15 +18,17 @@ SECONDS = 10.0  # until a server that was started must listen
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 
 
+def missing(name: str, package: str) -> NoReturn:
+    """The test skips, and says what to install; in CI it fails."""
+    words = f"{name} is not installed: apt-get install {package}"
+    if os.environ.get("CI"):
+        pytest.fail(words)
+    pytest.skip(words)
+
+
 def program(name: str, package: str) -> str:
-    """Its path. Where it is missing the test skips, and says what to install; in CI it fails."""
-    found = shutil.which(name, path=_SBIN)
-    if found is None:
-        words = f"{name} is not installed: apt-get install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(words)
-        pytest.skip(words)
-    return found
+    """Its path; see `missing` for where there is none."""
+    return shutil.which(name, path=_SBIN) or missing(name, package)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ REQUEST = Request((Message("user", "请改写。" * 50),))
 
 REPLY, BROKEN, GONE, LATE = "reply", FailureKind.BROKEN_BODY, FailureKind.DISCONNECTED, FailureKind.TIMEOUT
 both_loops_of_ours = pytest.mark.parametrize(
-    "way", [way for way in WAYS if way.through == "wire" or way.loop == "asyncio"], ids=lambda way: f"{way.through}-{way.loop}"
+    "way",
+    [way for way in WAYS if way.through == "wire" or way.loop == "asyncio"],
+    ids=lambda way: f"{way.through}-{way.loop}",
 )
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
