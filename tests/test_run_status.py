@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smile_async.engine.ledger import Ledger
+from smile_async.engine.ledger import WIDTHS, Ledger
 from smile_async.run_folder import read_status
 from smile_async.testing import run_virtual
 
@@ -12,8 +12,9 @@ def test_what_lies_in_the_future_is_no_rate_of_the_last_minute(tmp_path: Path) -
 
     async def main() -> None:
         ledger = Ledger.open(tmp_path, {}, threaded=False)
+        rest = [""] * (WIDTHS["attempts"] - 11)
         for number, sent_at in enumerate((900.0, 970.0, 980.0, 4_600.0)):
-            ledger.write([("attempts", (number, number, sent_at, 1.0, 1, 0, "accepted", None, 30, 20, 0.0, ""))])
+            ledger.write([("attempts", (number, number, sent_at, 1.0, 1, 0, "accepted", None, 30, 20, 0.0, *rest))])
         await ledger.close()
 
     run_virtual(main())

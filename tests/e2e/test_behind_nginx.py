@@ -116,7 +116,7 @@ def test_a_run_through_a_proxy_with_a_password_ends_whole_and_shows_it_nowhere(
 
 FAULTS = """
 split_clients "$request_id" $fault {
-    5% closed; 5% page; 5% empty; 5% unavailable; 5% limited; 5% broken; 5% slow; * none;
+    5% closed; 5% page; 5% empty; 5% unavailable; 5% broken; 5% slow; * none;
 }
 log_format faults "$fault";
 """
@@ -127,7 +127,6 @@ if ($fault = closed) { return 444; }
 if ($fault = page) { return 200 "<html>Welcome to nginx!</html>"; }
 if ($fault = empty) { return 200; }
 if ($fault = unavailable) { return 503; }
-if ($fault = limited) { add_header Retry-After 0.1 always; return 429; }
 if ($fault = broken) { return 500 '{"error": {"message": "'; }
 if ($fault = slow) { set $limit_rate 20k; }
 """
@@ -135,7 +134,7 @@ if ($fault = slow) { set $limit_rate 20k; }
 
 def test_faults_that_nginx_injects_cost_attempts_and_no_row(tmp_path: Path, authority: Authority) -> None:
     """Of 100 requests it closes on 5 without an answer (444), answers 5 with a page, 5 with nothing, 5 with a 503, 5 with
-    a 429, 5 with a 500 whose body is cut, and drips 5 at 20 KB a second. Its log says how many of each."""
+    a 500 whose body is cut, and drips 5 at 20 KB a second. Its log says how many of each."""
     source, run, log = write_jsonl(tmp_path / "qa.jsonl", questions(ROWS)), tmp_path / "run", tmp_path / "faults.log"
     config = tmp_path / "smile.toml"
     config.write_text("[retry]\nfirst_wait = 0.05\nmax_wait = 0.2\nmax_failures = 20\n")
@@ -165,7 +164,6 @@ def test_faults_that_nginx_injects_cost_attempts_and_no_row(tmp_path: Path, auth
             "disconnected": met["closed"],
             "broken-body": met["page"] + met["empty"],
             "overloaded": met["unavailable"],
-            "rate-limited": met["limited"],
             "server-error": met["broken"],
         }.items()
         if count

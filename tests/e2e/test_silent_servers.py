@@ -44,7 +44,7 @@ def test_a_server_that_accepts_and_never_answers_ends_the_patience_and_another_o
     with hanging(dripping=dripping) as server:
         began = time.monotonic()
         stopped = smile(*command, "--base-url", server.base_url)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         asked = server.accepted
     assert stopped.code == 4, stopped.err
     told = stopped.told
