@@ -197,18 +197,25 @@ Sent = tuple[float, float, float, str]
 def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[Sent]:
     """The attempts since the wall clock's time `since`, the oldest first.
 
-    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last.
+    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last. What lies
+    in the future was sent before the wall clock was set back: the last of it is taken for sent just now, the others for
+    so much older, so that limits hold over the step.
     """
+    newest: float | None = None
     found: list[tuple[float, int | None, int | None, str, bool]] = []
     rows = connection.execute(
         "SELECT sent_at, prompt_tokens, completion_tokens, endpoint, verdict = ? FROM attempts ORDER BY attempt DESC",
         (str(FailureKind.RATE_LIMITED),),
     )
-    for row in rows:
-        if row[0] < since:
+    for told, *rest in rows:
+        sent_at = told
+        if told > now:
+            newest = told if newest is None else newest
+            sent_at = now - (newest - told)
+        elif told < since:
             break
-        if row[0] <= now:  # else the wall clock was set back
-            found.append(row)
+        if since <= sent_at <= now:
+            found.append((sent_at, *rest))
     rows.close()
     counted = [(prompt, completion) for _, prompt, completion, _, _ in found if prompt or completion]
     means = tuple(sum(tokens) / len(counted) for tokens in zip(*counted, strict=True)) or (0.0, FIRST_COMPLETION)
