@@ -1,0 +1,257 @@
+"""One seed, played from its first process to the end of the run: process after process on one folder and one server."""
+
+import asyncio
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from smile_async.engine import account, schema
+from smile_async.engine.ledger import Ledger
+from smile_async.engine.revision import rejudge
+from smile_async.engine.run import RunReport, StopSwitch, run
+from smile_async.errors import StoppedError
+from smile_async.settings import Limits, Prices, RetryPolicy
+from tests.simulation import books
+from tests.simulation.checks import Auditor, Ending
+from tests.simulation.process import Killed, NoEndError, Process, forget, scratch
+from tests.simulation.scenario import Life, Scenario, draw
+from tests.simulation.server import KEY, Line, ProviderBrokeError, Server
+from tests.simulation.work import (
+    Listener,
+    ListenerBrokeError,
+    Rows,
+    SourceBrokeError,
+    TaskBrokeError,
+    make_task,
+)
+
+CALM_LIVES = 15  # after its troubles a run has to come to its end within so many processes
+CALM = {"patience": 3_600.0, "first_patience": 600.0}  # seconds
+WANTED = (SourceBrokeError, TaskBrokeError, ProviderBrokeError, ListenerBrokeError)
+
+Note = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Told:
+    """What one seed came to. `happened` counts what it met, `trace` is empty unless it was asked for."""
+
+    scenario: Scenario
+    broken: str = ""
+    message: str = ""
+    happened: Counter[str] = field(default_factory=Counter)
+    trace: list[Note] = field(default_factory=list)
+
+
+def play(seed: int | Scenario, *, traced: bool = False) -> Told:
+    """Play a seed to its end, or to the first invariant that does not hold."""
+    scenario = draw(seed) if isinstance(seed, int) else seed
+    folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=scratch()))
+    try:
+        return _Story(scenario, folder, traced=traced).tell()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Story:
+    def __init__(self, scenario: Scenario, folder: Path, *, traced: bool) -> None:
+        self.scenario = scenario
+        self.told = Told(scenario)
+        self.folder = folder
+        self.process: Process | None = None
+        self.lives = 0
+        self.now = 0.0  # the server's clock, seconds
+        self.skew = 0.0
+        self.server = Server(scenario, self.note if traced else _silent)
+        self.auditor = Auditor(scenario, self.server)
+
+    def note(self, *facts: Any) -> None:
+        now = self.process.now() if self.process else self.now
+        self.told.trace.append((round(now, 6), self.lives, *facts))
+
+    def tell(self) -> Told:
+        try:
+            for life in self.scenario.lives:
+                self._live(life)
+            self.server.calm_down()
+            self._finish()
+        except AssertionError as error:
+            code, _, message = str(error).partition(": ")
+            self.told.broken, self.told.message = code, message
+        return self.told
+
+    def _finish(self) -> None:
+        """Processes without trouble, until the run is done."""
+        calm = Life(upto=len(self.scenario.rows), concurrency=5)
+        for number in range(CALM_LIVES):
+            ending = self._live(replace(calm, away=61.0 if number else 1.0), calm=True)
+            if ending.report is not None and ending.report.state == "done":
+                break
+        self.auditor.at_the_end(books.read(self.folder, check=True), ending)
+        if self.scenario.seed % 4 == 0:
+            asked = len(self.server.log)
+            again = self._live(calm, calm=True)
+            assert again.report == ending.report, f"idempotent: {again.report} after {ending.report}"
+            assert len(self.server.log) == asked, "idempotent: a run that is done asked again"
+
+    def _live(self, life: Life, *, calm: bool = False) -> Ending:
+        """One process, and the checks after it."""
+        self.lives += 1
+        self.now += life.away
+        self.skew += life.clock_step
+        process = self.process = Process(life, began=self.now, skew=self.skew)
+        line = Line(
+            self.server,
+            self.lives,
+            now=process.now,
+            awake=process.awake,
+            dead=lambda: process.dead,
+            key="another-key" if life.wrong_key else KEY,
+            breaks_at=life.provider_breaks,
+        )
+        listener = Listener(self.server.note, lambda: process.dead, breaks_at=life.listener_breaks)
+        self.server.note("begins", _short(life))
+        before = self.auditor.before(life, books.read(self.folder), self.lives)
+        ending = self._run(process, life, line, listener, calm=calm)
+        self.now = process.now()
+        self.server.note("ends", ending.how, ending.report and (ending.report.state, ending.report.reason))
+        self.process = None
+        ending.most_under_way = line.most_under_way
+        if ending.how == "killed":
+            line.cut()
+        self._count(ending, process)
+        self.auditor.after(before, books.read(self.folder), ending)
+        self._between(ending)
+        return ending
+
+    def _run(self, process: Process, life: Life, line: Line, listener: Listener, *, calm: bool) -> Ending:
+        ending = Ending("killed", process=process, told=listener.told, most_under_way=0)
+        try:
+            task = process.run(self._main(life, line, listener, calm=calm))
+        except Killed:
+            return ending
+        except NoEndError as error:
+            raise AssertionError(f"no-end: process {self.lives}: {error}") from error
+        if task.cancelled():
+            ending.how = "cancelled"
+            assert life.stop is not None, f"raised: process {self.lives}: cancelled by nobody"
+        elif (error := task.exception()) is None:
+            ending.how, ending.report = "returned", task.result()
+        else:
+            ending.how, ending.error = "raised", error
+            _check_raised(life, error, self.lives)
+        return ending
+
+    async def _main(self, life: Life, line: Line, listener: Listener, *, calm: bool) -> RunReport:
+        """What the process does."""
+        scenario, stop = self.scenario, StopSwitch()
+        rows = scenario.rows[: life.upto]
+        if life.rejudge is not None and (self.folder / schema.DATABASE).exists():
+            await _judge_again(self.folder, life.rejudge)
+        task = make_task(
+            _rules(self.folder),
+            max_tokens=scenario.max_tokens,
+            accept_breaks=life.accept_breaks,
+            render_breaks=life.render_breaks,
+        )
+        running = asyncio.ensure_future(
+            run(
+                task,
+                Rows(rows, seconds=life.seconds_a_row, breaks_at=life.source_breaks),
+                self.folder,
+                provider=line,
+                limits=Limits(
+                    concurrency=life.concurrency,
+                    requests_per_minute=scenario.requests,
+                    tokens_per_minute=scenario.tokens,
+                    budget_usd=None if calm else scenario.budget_usd,
+                ),
+                retry=RetryPolicy(**{**scenario.retry, **(CALM if calm else {})}),
+                prices=Prices(input=scenario.prices[0], output=scenario.prices[1]) if scenario.prices else None,
+                listener=listener,
+                stop=stop,
+                pulse=life.pulse,
+                retry_reasons=life.retry_reasons,
+                deterministic=random.Random(f"{scenario.seed}/engine/{self.lives}"),
+            )
+        )
+        if life.stop is not None:
+            _press_later(life.stop, stop, running)
+        return await running
+
+    def _between(self, ending: Ending) -> None:
+        """What a person does who sees that the run has stopped."""
+        report = ending.report
+        if report is not None and report.reason == "quota-exhausted":
+            self.server.top_up()
+
+    def _count(self, ending: Ending, process: Process) -> None:
+        happened = self.told.happened
+        happened["processes"] += 1
+        happened[ending.how] += 1
+        happened["steps"] += process.loop.steps.taken
+        happened["disk refused"] += process.trouble_at is not None
+        if ending.report is not None:
+            happened[f"{ending.report.state} {ending.report.reason}".strip()] += 1
+        if ending.error is not None:
+            happened[type(ending.error).__name__] += 1
+
+
+def _press_later(how: tuple[str, float], stop: StopSwitch, running: "asyncio.Task[RunReport]") -> None:
+    what, seconds = how
+    presses: dict[str, Iterable[Callable[[], object]]] = {
+        "drain": [stop.drain],
+        "twice": [stop.drain, stop.drain],
+        "abort": [stop.abort],
+        "cancel": [running.cancel],
+    }
+    for number, press in enumerate(presses[what]):
+        asyncio.get_running_loop().call_later(seconds + number * 0.3, press)
+
+
+def _rules(folder: Path) -> str:
+    """The rules that the run is judged by, as it says itself."""
+    if not (folder / schema.DATABASE).exists():
+        return "usual"
+    with schema.reading(folder) as reader:
+        return account.read_meta(reader, "rules") or "usual"
+
+
+async def _judge_again(folder: Path, rules: str) -> None:
+    """As `smile revalidate` does."""
+    with schema.reading(folder) as reader:
+        identity = account.read_meta(reader, "identity")
+        if identity is None:
+            return
+        ledger = Ledger.open(folder, identity, threaded=False)
+        try:
+            await rejudge(ledger, reader, make_task(rules, max_tokens=None), {"rules": rules})
+        finally:
+            await ledger.close()
+
+
+def _check_raised(life: Life, error: BaseException, number: int) -> None:
+    """A process may raise what the scenario made it raise."""
+    if isinstance(error, StoppedError) and life.disk is not None and error.reason == "disk":
+        return
+    assert isinstance(error, WANTED), f"raised: process {number}: {type(error).__name__}: {error}"
+
+
+def _short(life: Life) -> dict[str, Any]:
+    """What is unusual about a life."""
+    usual = Life(upto=life.upto, concurrency=life.concurrency)
+    names = ("upto", "concurrency", *(name for name in Life.__slots__ if getattr(life, name) != getattr(usual, name)))
+    return {name: getattr(life, name) for name in dict.fromkeys(names)}
+
+
+def _silent(*_facts: Any) -> None:
+    """Notes nothing."""
+
+
+__all__ = ["Told", "forget", "play"]
