@@ -64,6 +64,13 @@ class Books:
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def rules(self) -> str:
+        """What the run is judged by, as it says itself."""
+        found = self.meta.get("rules", "usual")
+        assert isinstance(found, str)
+        return found
+
+    @property
     def last(self) -> int:
         """The highest number of an attempt."""
         return max([0, *self.attempts, *self.flights])

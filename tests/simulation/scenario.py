@@ -13,6 +13,7 @@ from smile_async.simulate.settings import Breach, Fault
 MINUTE = 60.0  # seconds
 UNREADABLE = "?"  # a row of the source that begins so cannot be read
 DIGITS = str.maketrans("0123456789", "零一二三四五六七八九")
+NOTHING_FITS = 5  # tokens a minute
 LONG_ENOUGH = 20  # characters: a token more or less by rounding is then a twentieth
 RULES = ("usual", "lax", "strict")
 """What a reply is judged by: `lax` lets a wrong beginning pass, `strict` refuses a third of what the others accept."""
@@ -109,10 +110,10 @@ def draw(seed: int) -> Scenario:
     even = chance(seed, "even").random() < 0.7
     rows = _draw_rows(chance(seed, "rows"), even=even)
     length = _draw_length(chance(seed, "length"))
-    limits, requests, tokens = _draw_limits(chance(seed, "limits"), length)
+    max_tokens = chance(seed, "max_tokens").choice([None, length[1] + 100, length[1] + 2_000, length[0] // 2 + 5])
+    limits, requests, tokens = _draw_limits(chance(seed, "limits"), length[1] + (max_tokens or 0))
     prices, budget = _draw_money(chance(seed, "money"), len(rows))
     retry = _draw_retry(chance(seed, "retry"))
-    max_tokens = chance(seed, "max_tokens").choice([None, length[1] + 100, length[1] + 2_000, length[0] // 2 + 5])
     if max_tokens and max_tokens < length[1] + 100:  # a run that asks until an answer is not cut would have no end
         retry["max_attempts"] = retry["max_attempts"] or 3
     return Scenario(
@@ -162,10 +163,11 @@ def _draw_length(chance: random.Random) -> tuple[int, int]:
     return shortest, shortest + chance.choice([0, 0, 20, 600])
 
 
-def _draw_limits(
-    chance: random.Random, length: tuple[int, int]
-) -> tuple[dict[str, Any], int | None, int | None]:
-    """The server's limits, and what the client is told of them: the same, less, more, or nothing."""
+def _draw_limits(chance: random.Random, answer: int) -> tuple[dict[str, Any], int | None, int | None]:
+    """The server's limits, and what the client is told of them: the same, less, more, or nothing.
+
+    Seldom, the whole window holds less than one request; else it holds some of about `answer` tokens.
+    """
     limits: dict[str, Any] = {
         "kind": chance.choice(["sliding", "bucket"]),
         "headers": chance.random() < 0.7,
@@ -179,7 +181,7 @@ def _draw_limits(
     if requests is not None:
         limits["requests"] = requests
     if tokens is not None:
-        tokens = tokens * (length[1] + 1_500)
+        tokens = tokens * (answer + 1_500) if chance.random() < 0.98 else NOTHING_FITS
         limits["tokens"] = tokens
     if told is None:
         return limits, None, None

@@ -14,7 +14,7 @@ from smile_async.simulate import SimulatedProvider, SimulatorSettings
 from smile_async.simulate.behaviour import Action, Behaviour
 from smile_async.simulate.dialogues import CLIENT, SUPPORTER, Script
 from smile_async.simulate.endpoint import Ticket
-from smile_async.simulate.settings import STICKY
+from smile_async.simulate.settings import STICKY, Latency
 from tests.simulation.scenario import Outage, Scenario
 
 KEY = "simulated-key"
@@ -73,14 +73,15 @@ class Server:
         self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, **scenario.server))
         self.endpoint = self.provider.endpoint
         self.endpoint.behaviour._source = Lines(scenario.length)
-        self.too_large: set[str] = set()  # rows that no window ever holds
         self._orphans: list[tuple[float, Ticket]] = []
 
     def calm_down(self) -> None:
         """From now on the server is up, has credit and fails nobody but those whose prompt it always refuses."""
         settings = self.endpoint.settings
         faults = {fault: share for fault, share in settings.faults.items() if fault in STICKY}
-        calm = settings.model_copy(update={"faults": faults, "breaches": {}, "quota_requests": None})
+        calm = settings.model_copy(
+            update={"faults": faults, "breaches": {}, "quota_requests": None, "latency": Latency(base=0.05)}
+        )
         self.endpoint.settings = calm
         self.endpoint.behaviour = Behaviour(calm)
         self.endpoint.behaviour._source = Lines(self.scenario.length)
@@ -117,8 +118,6 @@ class Server:
         plan = ticket.plan
         send.arrived, send.ticket = now, ticket
         send.charge = plan.charge or 0
-        if plan.error is not None and plan.error.message.startswith("Request too large"):
-            self.too_large.add(send.row)
         send.billed = plan.completion.usage if plan.billed and plan.completion else None
         self.note("server", send.row, plan.status or plan.action.value, plan.fault, plan.charge)
         return ticket
@@ -197,7 +196,8 @@ class Line:
         server, timeout = self.server, self.server.scenario.timeout
         if server.scenario.uplink:
             await asyncio.sleep(server.scenario.uplink)
-        ticket = server.receive(send, request, self._key, self._now())
+        arrives = send.at + server.scenario.uplink  # a process that stands still does not hold up the network
+        ticket = server.receive(send, request, self._key, min(self._now(), arrives))
         if ticket is None:
             return Failure(FailureKind.CONNECT, "nobody is there")
         hangs = ticket.plan.action is Action.HANG
