@@ -5,9 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python
 DEMO   := demo-run
+SEEDS  ?= 10000
+FROM   ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit e2e bench clean
+.PHONY: help demo test check format unit e2e simulate bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +30,9 @@ unit: $(VENV)/.dev  ## fast tests: they wait for nothing
 
 e2e: $(VENV)/.dev  ## tests with real processes, sockets, kills and the embedded model
 	$(BIN)/pytest -m e2e
+
+simulate: $(VENV)/.dev  ## runs with faults, crashes and restarts by seed, on a virtual clock: SEEDS=10000 FROM=0
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 format: $(VENV)/.dev  ## put the sources in order
 	$(BIN)/ruff check --fix .

@@ -35,7 +35,9 @@ def campaign(seeds: range, jobs: int | None) -> int:
         shown = len(found.broken)
         if (now := time.monotonic()) - told_at >= EVERY:
             told_at = now
-            say(f"{found.seeds} of {len(seeds)} seeds, {now - began:.0f} s, {shown} broke an invariant", file=sys.stderr)
+            say(
+                f"{found.seeds} of {len(seeds)} seeds, {now - began:.0f} s, {shown} broke an invariant", file=sys.stderr
+            )
     seconds = time.monotonic() - began
     say(f"{found.seeds} seeds in {seconds:.0f} s ({1000 * seconds / max(found.seeds, 1):.1f} ms each); what happened:")
     say("  " + ", ".join(f"{what} {times}" for what, times in found.happened.most_common()))
@@ -74,7 +76,7 @@ def short(fact: Any) -> str:
 
 
 def say(*words: object, file: Any = None) -> None:
-    print(*words, file=file, flush=True)  # noqa: T201
+    print(*words, file=file, flush=True)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,9 @@ def read(folder: Path, *, check: bool = False) -> Books:
                     " cost_usd FROM attempts"
                 )
             },
-            outcomes={found[0]: Outcome(*found[1:]) for found in ask("SELECT ordinal, state, reason, attempt FROM outcomes")},
+            outcomes={
+                found[0]: Outcome(*found[1:]) for found in ask("SELECT ordinal, state, reason, attempt FROM outcomes")
+            },
             replies={
                 found[0]: Text(*found[1:])
                 for found in ask(

@@ -3,6 +3,8 @@
 Each check fails with `code: what is wrong`, so that a seed can say which invariant it broke.
 """
 
+# ruff: noqa: PT018 (an invariant is one sentence)
+
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +24,9 @@ UNSAVED = 0.0101  # seconds: a commit waits a hundredth of a second for company;
 CENT = 1e-9  # US dollars: sums of floats
 ACCEPTED, SET_ASIDE, UNKNOWN, TASK_ERROR = "accepted", "set-aside", "unknown", "task-error"
 TOKENS_OVER = 0.25  # of the limit: estimates of answers whose length is drawn may be so wrong in a small window
+
+
+Record = Attempt | Flight
 
 
 @dataclass(slots=True)
@@ -59,7 +64,9 @@ class Auditor:
     def before(self, life: Life, books: Books, number: int) -> Before:
         if life.clock_step:
             self.steps.append(number)
-        closed = frozenset(ordinal for ordinal, end in books.outcomes.items() if not _may_reopen(end.state, end.reason, life))
+        closed = frozenset(
+            ordinal for ordinal, end in books.outcomes.items() if not _may_reopen(end.state, end.reason, life)
+        )
         return Before(number, life, books, len(self.server.log), closed)
 
     def after(self, before: Before, books: Books, ending: Ending) -> None:
@@ -111,9 +118,10 @@ class Auditor:
         sends: dict[str, list[Send]] = defaultdict(list)
         for send in self.server.log[before.sends :]:
             sends[send.row].append(send)
-        records: dict[int, list[Attempt | Flight]] = defaultdict(list)
-        for number, record in sorted([*books.attempts.items(), *books.flights.items()]):
-            if number > before.books.last:
+        records: dict[int, list[Record]] = defaultdict(list)
+        found: list[Record] = [*books.attempts.values(), *books.flights.values()]
+        for record in sorted(found, key=lambda record: record.number):
+            if record.number > before.books.last:
                 records[record.ordinal].append(record)
         words = {word: ordinal for ordinal, (word, _) in sorted(books.rows.items(), reverse=True) if word}
         young = _young(ending)
@@ -126,7 +134,7 @@ class Auditor:
             self._check_unsent(ordinal, left, ending)
 
     def _check_row(
-        self, ordinal: int, asked: list[Send], records: list[Attempt | Flight], young: float, rules: str, life: Life
+        self, ordinal: int, asked: list[Send], records: list[Record], young: float, rules: str, life: Life
     ) -> None:
         ended = 0.0
         for place, send in enumerate(asked):
@@ -147,9 +155,7 @@ class Auditor:
                 f"invented: row {ordinal}: attempt {record.number} ({record.verdict}) was never sent"
             )
 
-    def _check_record(
-        self, where: str, send: Send, record: Attempt | Flight, young: float, rules: str, life: Life
-    ) -> None:
+    def _check_record(self, where: str, send: Send, record: Record, young: float, rules: str, life: Life) -> None:
         number, prices = record.number, self._prices()
         if isinstance(record, Flight):
             known = send.got not in {GONE, BUG} and send.ended_awake < young
@@ -180,13 +186,12 @@ class Auditor:
                 f"ceiling: {where}: attempt {number} ({send.got}) may have cost {record.cost_usd}, {cost} was charged"
             )
 
-    def _check_unsent(self, ordinal: int, records: Iterable[Attempt | Flight], ending: Ending) -> None:
+    def _check_unsent(self, ordinal: int, records: Iterable[Record], ending: Ending) -> None:
         """Attempts that never reached the network: given up before their first step, or the process was killed."""
         for record in records:
             unknown = isinstance(record, Flight) or record.verdict == UNKNOWN
-            assert unknown and ending.how != "returned" or ending.report and ending.report.reason == "interrupted", (
-                f"invented: row {ordinal}: attempt {record.number} was never sent"
-            )
+            given_up = ending.how != "returned" or (ending.report and ending.report.reason == "interrupted")
+            assert unknown and given_up, f"invented: row {ordinal}: attempt {record.number} was never sent"
 
     def _check_rows(self, books: Books) -> None:
         """Outcomes, values and replies agree, by the rules that the run is judged by now."""
@@ -196,7 +201,9 @@ class Auditor:
             if outcome.state == ACCEPTED:
                 reply = books.replies.get(outcome.attempt or 0)
                 assert reply and reply.ordinal == ordinal, f"outcome: row {ordinal} was accepted without its reply"
-                assert books.results.get(ordinal) == reply.text, f"value: row {ordinal} holds another text than its reply"
+                assert books.results.get(ordinal) == reply.text, (
+                    f"value: row {ordinal} holds another text than its reply"
+                )
         for number, reply in books.replies.items():
             if judge(rules, reply.text, reply.finish_reason, reply.refusal):
                 continue
@@ -216,7 +223,9 @@ class Auditor:
                 replies[attempt.ordinal] += attempt.paid and attempt.verdict != TASK_ERROR
                 failures[attempt.ordinal] += attempt.charged
         most = self.scenario.retry["max_attempts"]
-        assert most is None or not replies or max(replies.values()) <= most, f"attempts: {max(replies.values())} of {most}"
+        assert most is None or not replies or max(replies.values()) <= most, (
+            f"attempts: {max(replies.values())} of {most}"
+        )
         most = self.scenario.retry["max_failures"]
         assert not failures or max(failures.values()) <= most, f"failures: {max(failures.values())} of {most}"
         budget, prices = self.scenario.budget_usd, self._prices()
@@ -314,7 +323,9 @@ def _check_told(books: Books, told: Iterable[Event]) -> None:
         elif isinstance(event, AttemptFailed | ReplyRejected):
             found = books.attempts.get(event.attempt)
             verdict = event.kind if isinstance(event, AttemptFailed) else event.code
-            assert found and found.verdict == verdict, f"told: attempt {event.attempt} {verdict}, and it is not on the disk"
+            assert found and found.verdict == verdict, (
+                f"told: attempt {event.attempt} {verdict}, and it is not on the disk"
+            )
 
 
 def _check_report(books: Books, report: RunReport, rows: int) -> None:

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from smile_async.testing import INSTANT, TICK
-from tests.simulation.scenario import Death, Disk, Life
+from tests.simulation.scenario import Disk, Life
 
 MOST_STEPS = 400_000  # callbacks of one process: more is a loop that comes to no end
 LATEST = 400_000.0  # seconds of virtual time: so long no run lasts
 SOON = 1_000_000_000  # a step that never comes
 
 
-class Killed(BaseException):  # noqa: N818 (it is no error)
+class Killed(BaseException):
     """The process is gone."""
 
 
@@ -74,14 +74,17 @@ class Process:
             task.add_done_callback(lambda _task: self.loop.stop())
             try:
                 self.loop.run_forever()
-                if self.dead:
-                    raise Killed
+                self._check_alive()
             except (Killed, NoEndError):
                 self._bury()
                 raise
             finally:
                 self.loop.close()
         return task
+
+    def _check_alive(self) -> None:
+        if self.dead:
+            raise Killed
 
     # What happens at a step -------------------------------------------------------------------------------------
 
@@ -268,13 +271,13 @@ sqlite3_connect = sqlite3.connect
 def _installed(process: Process) -> Iterator[None]:
     """The system calls of what runs in the block are those of the process."""
 
-    def flock(descriptor: int, operation: int) -> None:
-        fcntl_flock(descriptor, operation)
-        process.locks.append(descriptor)
+    def flock(file: Any, operation: int) -> None:
+        fcntl_flock(file, operation)
+        process.locks.append(file)
 
     real = os.posix_fallocate
     fcntl.flock = flock
-    sqlite3.connect = partial(sqlite3_connect, factory=partial(_Connection, process=process))  # type: ignore[assignment,arg-type]
+    sqlite3.connect = partial(sqlite3_connect, factory=partial(_Connection, process=process))  # type: ignore[assignment]
     os.posix_fallocate = process.reserve
     try:
         yield

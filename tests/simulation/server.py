@@ -57,7 +57,7 @@ class Lines:
     def __init__(self, length: tuple[int, int]) -> None:
         self._shortest, self._span = length[0], length[1] - length[0] + 1
 
-    def script(self, draw: int, number: int) -> Script:  # noqa: ARG002
+    def script(self, draw: int, number: int) -> Script:
         return [(CLIENT, f"{draw:016x}"), (SUPPORTER, "字" * (self._shortest + draw % self._span))]
 
 

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,11 +143,11 @@ class _Story:
         if task.cancelled():
             ending.how = "cancelled"
             assert life.stop is not None, f"raised: process {self.lives}: cancelled by nobody"
-        elif (error := task.exception()) is None:
+        elif (raised := task.exception()) is None:
             ending.how, ending.report = "returned", task.result()
         else:
-            ending.how, ending.error = "raised", error
-            _check_raised(life, error, self.lives)
+            ending.how, ending.error = "raised", raised
+            _check_raised(life, raised, self.lives)
         return ending
 
     async def _main(self, life: Life, line: Line, listener: Listener, *, calm: bool) -> RunReport:
