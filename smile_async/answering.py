@@ -1,19 +1,16 @@
 """From an endpoint in the settings to a provider that can be asked, open for as long as it is needed."""
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe
-from smile_async.settings import OPENAI, OPENAI_KEY, Endpoint, Limits, Timeouts
+from smile_async.settings import Endpoint, Limits, Timeouts
 
 if TYPE_CHECKING:
     import httpx
@@ -31,8 +28,8 @@ def _within_open_files(limits: Limits, notify: Callable[[str], None]) -> Limits:
         return limits
     fewer = max(room, 1)
     notify(
-        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not {limits.most_in_flight:,}."
-        " For more, raise the limit (ulimit -n)."
+        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not"
+        f" {limits.most_in_flight:,}. For more, raise the limit (ulimit -n)."
     )
     return limits.model_copy(update={"concurrency": fewer})
 
@@ -53,8 +50,16 @@ async def answering(
             yield chat, limits
     else:
         limits = _within_open_files(options.limits, notify)
-        async with _chat(provider, recipe, replace(options, limits=limits), client) as chat:
+        async with _closing(provider_for(provider, recipe, replace(options, limits=limits), client)) as chat:
             yield chat, limits
+
+
+@asynccontextmanager
+async def _closing(provider: Provider) -> AsyncIterator[Provider]:
+    try:
+        yield provider
+    finally:
+        await provider.aclose()
 
 
 @asynccontextmanager
@@ -70,7 +75,7 @@ async def _local(
         if not timeouts.model_fields_set:
             timeouts = LOCAL_TIMEOUTS
         at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="")
-        async with _chat(at, recipe, replace(options, limits=limits, timeouts=timeouts), None) as chat:
+        async with _closing(provider_for(at, recipe, replace(options, limits=limits, timeouts=timeouts))) as chat:
             yield chat, limits
 
 
@@ -84,49 +89,21 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
-@asynccontextmanager
-async def _chat(
-    endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None"
-) -> AsyncIterator[Provider]:
-    from smile_async.provider.chat import ChatProvider
+def provider_for(
+    endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None" = None
+) -> Provider:
+    """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
-    if not endpoint.model:
-        raise SettingsError("No model is named.", hint="Endpoint(model=...); --model; or [endpoint] in smile.toml.")
-    sampling = options.sampling.over(recipe.sampling)
-    chat = ChatProvider(
-        base_url=base_url_of(endpoint),
-        model=endpoint.model,
-        api_key=_api_key(endpoint),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        extra=sampling.extra,
-        headers={name: value.get_secret_value() for name, value in endpoint.headers.items()},
+    Opens nothing yet. Raises `SettingsError` for an address, a key or a sampling that cannot be used.
+    """
+    from smile_async.provider.dialects import dialect_for
+    from smile_async.provider.server import ServerProvider
+
+    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
+    quota = endpoint.quota or options.limits
+    return ServerProvider(
+        dialect_for(endpoint, sampling),
         timeouts=options.timeouts,
-        max_connections=options.limits.most_in_flight,
+        max_connections=quota.most_in_flight,
         client=client,
     )
-    try:
-        yield chat
-    finally:
-        await chat.aclose()
-
-
-def base_url_of(endpoint: Endpoint) -> str:
-    """The endpoint's own address, else `OPENAI_BASE_URL` or `OPENAI_API_BASE`, else OpenAI's."""
-    return endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or OPENAI
-
-
-def _api_key(endpoint: Endpoint) -> SecretStr | None:
-    """The key from the environment. None for a server that needs none; OpenAI's own needs one."""
-    key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
-    if not key and endpoint.api_key_env not in ("", OPENAI_KEY):
-        named = endpoint.api_key_env if endpoint.api_key_env.isupper() else "The variable that api_key_env names"
-        raise SettingsError(
-            f"{named} is not set.", hint="api_key_env is the name of an environment variable, not a key."
-        )
-    if not key and not endpoint.headers and base_url_of(endpoint) == OPENAI:
-        raise SettingsError(
-            f"{endpoint.api_key_env} is not set, and {OPENAI} needs a key.",
-            hint=f"export {endpoint.api_key_env}=..., or name another server (base_url), or use provider local.",
-        )
-    return SecretStr(key) if key else None

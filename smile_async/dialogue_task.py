@@ -32,7 +32,7 @@ def dialogue_task(
 
     def accept(seed: Seed, reply: Reply) -> Accepted[Dialogue] | Rejected:
         if reply.finish_reason == "content_filter":
-            return Rejected(CONTENT_FILTER, "finish_reason content_filter")
+            return Rejected(CONTENT_FILTER, reply.filtered or "finish_reason content_filter")
         verdict = judge(
             reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
         )

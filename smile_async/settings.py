@@ -26,6 +26,7 @@ class _Settings(BaseModel):
 MOST_IN_FLIGHT = 1_000  # requests: as far as concurrency that is found from the answers may grow
 OPENAI = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
+ANTHROPIC = "https://api.anthropic.com"
 
 
 class Timeouts(_Settings):
@@ -74,9 +75,19 @@ class Quota(_Settings):
 class Endpoint(_Settings):
     """Where to ask.
 
-    `base_url` ends before `/chat/completions`, as in the OpenAI client; None: `OPENAI_BASE_URL` or `OPENAI_API_BASE`
-    from the environment, else OpenAI's own. `model` is required, but with provider local, where it may name a GGUF
-    file. `headers` go beside the usual ones; their values are secrets and are not kept with a run.
+    `provider` says whose interface it is: `openai` is any server that speaks chat completions, `anthropic` one that
+    speaks Messages. `base_url` ends before `/chat/completions` (`/v1/messages`), as in the providers' clients, or is an
+    Azure resource's address; None: what the environment says (`OPENAI_BASE_URL` or `OPENAI_API_BASE`,
+    `AZURE_OPENAI_ENDPOINT`, `ANTHROPIC_BASE_URL`), else OpenAI's or Anthropic's own. `api_key_env` None:
+    `OPENAI_API_KEY`, `AZURE_OPENAI_API_KEY`, `ANTHROPIC_API_KEY`; "": no key. `model` is required, but with provider
+    local, where it may name a GGUF file. `headers` go beside the usual ones; their values are secrets and are not kept
+    with a run.
+
+    Azure: `deployment` is what the model is called there (None: as `model`), `api_version` a date, or None for
+    `OPENAI_API_VERSION`, else the v1 interface. Anthropic: `api_version` is the header `anthropic-version`.
+
+    Reasoning models of OpenAI: `max_tokens_field` is the field that limits an answer, `fixed_sampling` sends neither
+    temperature nor top_p.
 
     Several endpoints may serve one run: `name` tells them apart in reports (its host otherwise), `quota` and `prices`
     are its own (the run's otherwise), and of two that have room one of twice the `weight` gets twice as many requests.
@@ -84,8 +95,12 @@ class Endpoint(_Settings):
 
     base_url: str | None = None
     model: str = ""
-    provider: Literal["openai", "local"] = "openai"
-    api_key_env: str = OPENAI_KEY
+    provider: Literal["openai", "azure", "anthropic", "local"] = "openai"
+    api_key_env: str | None = None
+    deployment: str | None = Field(default=None, min_length=1)
+    api_version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    fixed_sampling: bool = False
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._:-]*$")
     weight: float = Field(default=1.0, gt=0)
@@ -100,7 +115,9 @@ class Endpoint(_Settings):
         return url
 
 
-_RESERVED = frozenset({"model", "messages", "stream", "n", "temperature", "top_p", "max_tokens"})
+_RESERVED = frozenset({
+    "model", "messages", "system", "stream", "n", "temperature", "top_p", "max_tokens", "max_completion_tokens",
+})  # fmt: skip
 
 
 class Sampling(_Settings):

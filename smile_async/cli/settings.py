@@ -24,7 +24,15 @@ def endpoint_from(settings: FileSettings, flags: EndpointFlags) -> Endpoint:
 
 def _changed(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
     return override(
-        endpoint, provider=flags.provider, base_url=flags.base_url, model=flags.model, api_key_env=flags.api_key_env
+        endpoint,
+        provider=flags.provider,
+        base_url=flags.base_url,
+        deployment=flags.deployment,
+        api_version=flags.api_version,
+        model=flags.model,
+        api_key_env=flags.api_key_env,
+        max_tokens_field=flags.max_tokens_field,
+        fixed_sampling=flags.fixed_sampling,
     )
 
 

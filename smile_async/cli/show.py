@@ -19,7 +19,8 @@ MOST_SHOWN = 10  # rows set aside that are named one by one
 
 
 FLAGS_FOR = {
-    "auth": "  (the key comes from OPENAI_API_KEY, or from the variable that --api-key-env names)",
+    "auth": "  (the key comes from OPENAI_API_KEY, with --provider azure or anthropic from AZURE_OPENAI_API_KEY or"
+    " ANTHROPIC_API_KEY, or from the variable that --api-key-env names)",
     "unknown-model": "  (--base-url says where to ask; another --model needs a new run)",
     "bad-request": "  (check --base-url and --max-tokens)",
     "connect": "  (--base-url says where to ask)",
