@@ -54,11 +54,10 @@ class Before:
 
 @dataclass(slots=True)
 class Auditor:
-    """Checks one seed. `unrecorded` are requests that a kill left without any record: of these nothing is known."""
+    """Checks one seed."""
 
     scenario: Scenario
     server: Server
-    unrecorded: list[Send] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)  # numbers of lives before which the wall clock was moved
 
     def before(self, life: Life, books: Books, number: int) -> Before:
@@ -143,9 +142,7 @@ class Auditor:
             assert send.at >= ended - CENT, f"asked-twice: {where}: sent while the one before was under way"
             ended = send.ended
             if place >= len(records):
-                assert send.awake >= young, f"unrecorded: {where}: sent and answered ({send.got}), without a record"
-                self.unrecorded.append(send)
-                continue
+                raise AssertionError(f"unrecorded: {where}: sent and answered ({send.got}), without a record")
             self._check_record(where, send, records[place], young, rules, life)
             final = send.got == REPLY and not judge(rules, send.text, send.finish_reason, send.refusal)
             broke = isinstance(found := records[place], Attempt) and found.verdict == TASK_ERROR
@@ -230,8 +227,7 @@ class Auditor:
         assert not failures or max(failures.values()) <= most, f"failures: {max(failures.values())} of {most}"
         budget, prices = self.scenario.budget_usd, self._prices()
         if budget is not None and self._hard_ceilings() and before.number <= len(self.scenario.lives):
-            lost = {id(send) for send in self.unrecorded}
-            billed = [send.billed for send in self.server.log if send.billed and id(send) not in lost]
+            billed = [send.billed for send in self.server.log if send.billed]
             spent = sum(prices.cost(usage.prompt_tokens, usage.completion_tokens) for usage in billed)
             assert spent <= budget + CENT, f"budget: {spent:.6f} of {budget:.6f} US dollars were charged"
 
@@ -261,11 +257,10 @@ class Auditor:
     def _check_windows(self) -> None:
         """No minute with more requests or tokens than the client was told, as the server saw them arrive.
 
-        What nobody knows of (unrecorded at a kill) and what lies before a step of the wall clock is left out.
+        What lies before a step of the wall clock is left out.
         """
-        lost = {id(send) for send in self.unrecorded}
         seen = sorted(
-            (send for send in self.server.log if send.arrived is not None and id(send) not in lost),
+            (send for send in self.server.log if send.arrived is not None),
             key=lambda send: (send.life, send.arrived),
         )
         sure = self.scenario.length[0] == self.scenario.length[1] and not any(self.scenario.server["faults"].values())
@@ -276,25 +271,54 @@ class Auditor:
         over = 1.0 if sure else 1.0 + TOKENS_OVER
         for kind, limit, amounts in (
             ("requests", self.scenario.requests, [1] * len(seen)),
-            ("tokens", exact and self.scenario.tokens and self.scenario.tokens * over, [send.charge for send in seen]),
+            ("tokens", exact and self.scenario.tokens and self.scenario.tokens * over, [send.charge.total for send in seen]),
         ):
             if limit:
                 self._check_window(kind, limit, list(zip(seen, amounts, strict=True)))
 
     def _check_window(self, kind: str, limit: float, seen: list[tuple[Send, int]]) -> None:
-        inside, used = deque[tuple[Send, int]](), 0
+        limits = self.scenario.server["limits"]
+        law = _Bucket if limits["kind"] == "bucket" and limits["headers"] else _Sliding
+        window, life = law(limit), 0
         for send, amount in seen:
             assert send.arrived is not None
-            while inside and (inside[0][0].arrived or 0.0) <= send.arrived - MINUTE:
-                used -= inside.popleft()[1]
-            if inside and any(inside[-1][0].life < step <= send.life for step in self.steps):
-                inside.clear()
-                used = 0
-            inside.append((send, amount))
-            used += amount
-            assert used <= limit or len(inside) == 1, (
-                f"window: {used} {kind} in the minute before {send.arrived:.3f} (process {send.life}), {limit:g} allowed"
+            if any(life < step <= send.life for step in self.steps):
+                window = law(limit)
+            life = send.life
+            over = window.take(send.arrived, amount)
+            assert over <= 0 or amount > limit, (
+                f"window: {over:g} {kind} too many at {send.arrived:.3f} (process {life}), {limit:g} a minute allowed"
             )
+
+
+class _Sliding:
+    """No minute holds more than the limit."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._inside = deque[tuple[float, int]]()
+        self._used = 0
+
+    def take(self, now: float, amount: int) -> float:
+        """By how much it is exceeded."""
+        while self._inside and self._inside[0][0] <= now - MINUTE:
+            self._used -= self._inside.popleft()[1]
+        self._inside.append((now, amount))
+        self._used += amount
+        return self._used - self._limit
+
+
+class _Bucket:
+    """What the engine may use of a server whose headers show that it holds one: full at first, refilled steadily."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = self._level = limit
+        self._at = 0.0
+
+    def take(self, now: float, amount: int) -> float:
+        self._level = min(self._limit, self._level + (now - self._at) * self._limit / MINUTE) - amount
+        self._at = now
+        return -self._level - CENT
 
 
 def _may_reopen(state: str, reason: str, life: Life) -> bool:

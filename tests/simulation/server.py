@@ -36,7 +36,7 @@ class Send:
     at: float
     awake: float
     arrived: float | None = None
-    charge: int = 0
+    charge: Usage = Usage(0, 0)
     billed: Usage | None = None
     got: str = ""
     ended: float = 0.0
@@ -117,7 +117,7 @@ class Server:
         ticket = self.provider._receive(request, now)
         plan = ticket.plan
         send.arrived, send.ticket = now, ticket
-        send.charge = plan.charge or 0
+        send.charge = plan.charge or Usage(0, 0)
         send.billed = plan.completion.usage if plan.billed and plan.completion else None
         self.note("server", send.row, plan.status or plan.action.value, plan.fault, plan.charge)
         return ticket

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from smile_async.engine import account, ledger
-from smile_async.engine.ledger import Ledger
+from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.queue import JobQueue
-from smile_async.engine.window import RateWindow
+from smile_async.engine.window import Entry, RateWindow
 from tests.simulation.campaign import play_many, play_some
 from tests.simulation.server import Line
 from tests.simulation.story import play
@@ -93,7 +93,7 @@ def tell_too_early(patch: pytest.MonkeyPatch) -> None:
     def hasty(
         self: Ledger, records: Iterable[tuple[str, Any]] = (), *, events: Iterable[Any] = (), **more: Any
     ) -> None:
-        self._on_commit(list(events), 0)
+        self._on_commit(Batch(events=list(events)))
         write(self, records, **more)
 
     patch.setattr(Ledger, "write", hasty)
@@ -113,11 +113,11 @@ def drop_a_job(patch: pytest.MonkeyPatch) -> None:
 
 
 def ignore_the_window(patch: pytest.MonkeyPatch) -> None:
-    async def no_pace(_self: RateWindow, _amount: float) -> None:
-        """Goes at once."""
+    async def take(self: RateWindow, amount: float) -> Entry:
+        return self.remember(self._clock(), amount)
 
     patch.setattr(RateWindow, "wait", lambda _self, _amount, **_more: 0.0)
-    patch.setattr(RateWindow, "pace", no_pace)
+    patch.setattr(RateWindow, "take", take)
 
 
 def forget_the_last_minute(patch: pytest.MonkeyPatch) -> None:
