@@ -62,7 +62,7 @@ def replay(seed: int) -> int:
 def show(scenario: Scenario) -> None:
     for field in fields(scenario):
         value = getattr(scenario, field.name)
-        if field.name in {"rows", "lives", "outages"}:
+        if field.name in {"rows", "lives", "sites"}:
             say(f"{field.name}:", *(f"\n  {short(entry)}" for entry in value))
         else:
             say(f"{field.name}: {value}")

@@ -23,6 +23,7 @@ class Attempt(NamedTuple):
     prompt_tokens: int | None
     completion_tokens: int | None
     cost_usd: float
+    endpoint: str
 
 
 class Flight(NamedTuple):
@@ -31,6 +32,7 @@ class Flight(NamedTuple):
     number: int
     ordinal: int
     cost_usd: float
+    endpoint: str
 
 
 class Outcome(NamedTuple):
@@ -89,12 +91,14 @@ def read(folder: Path, *, check: bool = False) -> Books:
         rows = ask("SELECT ordinal, item, position, row_id FROM rows").fetchall()
         return Books(
             rows={ordinal: (item and bytes(item).decode(), position) for ordinal, item, position, _ in rows},
-            flights={found[0]: Flight(*found) for found in ask("SELECT attempt, ordinal, ceiling_usd FROM flights")},
+            flights={
+                found[0]: Flight(*found) for found in ask("SELECT attempt, ordinal, ceiling_usd, endpoint FROM flights")
+            },
             attempts={
                 found[0]: Attempt(*found)
                 for found in ask(
                     "SELECT attempt, ordinal, sent_at, paid, charged, verdict, prompt_tokens, completion_tokens,"
-                    " cost_usd FROM attempts"
+                    " cost_usd, endpoint FROM attempts"
                 )
             },
             outcomes={

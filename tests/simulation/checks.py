@@ -6,21 +6,23 @@ Each check fails with `code: what is wrong`, so that a seed can say which invari
 # ruff: noqa: PT018 (an invariant is one sentence)
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from smile_async.engine.events import AttemptFailed, Event, ReplyRejected, RowAccepted, RowSetAside
 from smile_async.engine.feed import BAD_ROW, DUPLICATE
-from smile_async.engine.job import FailureKind
+from smile_async.engine.job import FailureKind, Usage
 from smile_async.engine.run import RunReport
-from smile_async.settings import Prices
+from smile_async.settings import MOST_IN_FLIGHT, Prices
 from tests.simulation.books import Attempt, Books, Flight
 from tests.simulation.process import Process
-from tests.simulation.scenario import MINUTE, NOTHING_FITS, UNREADABLE, Life, Scenario
-from tests.simulation.server import BUG, GONE, REPLY, Send, Server
+from tests.simulation.scenario import MINUTE, NOTHING_FITS, UNREADABLE, Life, Scenario, Site
+from tests.simulation.server import BUG, GONE, REPLY, Send
 from tests.simulation.work import judge
 
 UNSAVED = 0.0101  # seconds: a commit waits a hundredth of a second for company; what is younger a kill may take
+DAY = 86_400.0  # seconds
 CENT = 1e-9  # US dollars: sums of floats
 ACCEPTED, SET_ASIDE, UNKNOWN, TASK_ERROR = "accepted", "set-aside", "unknown", "task-error"
 TOKENS_OVER = 0.25  # of the limit: estimates of answers whose length is drawn may be so wrong in a small window
@@ -52,12 +54,12 @@ class Before:
     closed: frozenset[int]
 
 
-@dataclass(slots=True)
+@dataclass
 class Auditor:
     """Checks one seed."""
 
     scenario: Scenario
-    server: Server
+    log: list[Send]
     steps: list[int] = field(default_factory=list)  # numbers of lives before which the wall clock was moved
 
     def before(self, life: Life, books: Books, number: int) -> Before:
@@ -66,7 +68,7 @@ class Auditor:
         closed = frozenset(
             ordinal for ordinal, end in books.outcomes.items() if not _may_reopen(end.state, end.reason, life)
         )
-        return Before(number, life, books, len(self.server.log), closed)
+        return Before(number, life, books, len(self.log), closed)
 
     def after(self, before: Before, books: Books, ending: Ending) -> None:
         """All that must hold when the process has ended, however it did."""
@@ -77,14 +79,14 @@ class Auditor:
         _check_told(books, ending.told)
         if ending.report is not None:
             _check_report(books, ending.report, len(self.scenario.rows[: before.life.upto]))
-        assert ending.most_under_way <= before.life.concurrency, (
-            f"concurrency: {ending.most_under_way} in flight at once, {before.life.concurrency} allowed"
-        )
+        told = [what for _, what in before.life.steering if isinstance(what, int)]
+        most = max([before.life.concurrency or MOST_IN_FLIGHT, *told])
+        assert ending.most_under_way <= most, f"concurrency: {ending.most_under_way} in flight at once, {most} allowed"
 
     def at_the_end(self, books: Books, ending: Ending) -> None:
         """All that must hold when the run is done."""
         report = ending.report
-        hopeless = self.scenario.server["limits"].get("tokens") == NOTHING_FITS
+        hopeless = any(site.server["limits"].get("tokens") == NOTHING_FITS for site in self.scenario.sites)
         assert report is not None and (report.state == "done" or hopeless), (
             f"not-done: after the last process: {report and (report.state, report.reason, report.message)}"
         )
@@ -115,7 +117,7 @@ class Auditor:
     def _check_requests(self, before: Before, books: Books, ending: Ending) -> None:
         """Every request of this process against its record, row by row, in the order of asking."""
         sends: dict[str, list[Send]] = defaultdict(list)
-        for send in self.server.log[before.sends :]:
+        for send in self.log[before.sends :]:
             sends[send.row].append(send)
         records: dict[int, list[Record]] = defaultdict(list)
         found: list[Record] = [*books.attempts.values(), *books.flights.values()]
@@ -153,7 +155,10 @@ class Auditor:
             )
 
     def _check_record(self, where: str, send: Send, record: Record, young: float, rules: str, life: Life) -> None:
-        number, prices = record.number, self._prices()
+        number, prices = record.number, self._prices[send.endpoint]
+        assert record.endpoint == send.endpoint, (
+            f"endpoint: {where}: {send.endpoint!r}, recorded as {record.endpoint!r}"
+        )
         if isinstance(record, Flight):
             known = send.got not in {GONE, BUG} and send.ended_awake < young
             assert not known, f"forgotten: {where}: attempt {number} brought {send.got} and is still noted as in flight"
@@ -178,7 +183,7 @@ class Auditor:
                 f"verdict: {where}: attempt {number} brought {send.got}, recorded as {record.verdict}"
             )
         if send.billed is not None and self._hard_ceilings():
-            cost = prices.cost(send.billed.prompt_tokens, send.billed.completion_tokens)
+            cost = self._charged(send)
             assert record.cost_usd >= cost - CENT, (
                 f"ceiling: {where}: attempt {number} ({send.got}) may have cost {record.cost_usd}, {cost} was charged"
             )
@@ -225,19 +230,23 @@ class Auditor:
         )
         most = self.scenario.retry["max_failures"]
         assert not failures or max(failures.values()) <= most, f"failures: {max(failures.values())} of {most}"
-        budget, prices = self.scenario.budget_usd, self._prices()
+        budget = self.scenario.budget_usd
         if budget is not None and self._hard_ceilings() and before.number <= len(self.scenario.lives):
-            billed = [send.billed for send in self.server.log if send.billed]
-            spent = sum(prices.cost(usage.prompt_tokens, usage.completion_tokens) for usage in billed)
+            spent = sum(self._charged(send) for send in self.log)
             assert spent <= budget + CENT, f"budget: {spent:.6f} of {budget:.6f} US dollars were charged"
 
     def _hard_ceilings(self) -> bool:
         """Whether what a request costs at most can be told before."""
         return self.scenario.max_tokens is not None and self.scenario.even
 
-    def _prices(self) -> Prices:
-        prices = self.scenario.prices
-        return Prices(input=prices[0], output=prices[1]) if prices else Prices()
+    @cached_property
+    def _prices(self) -> dict[str, Prices]:
+        return {site.name: prices_of(site) or Prices() for site in self.scenario.sites}
+
+    def _charged(self, send: Send) -> float:
+        """US dollars, by the server's own count."""
+        usage = send.billed or Usage(0, 0)
+        return self._prices[send.endpoint].cost(usage.prompt_tokens, usage.completion_tokens)
 
     # At the end -------------------------------------------------------------------------------------------------
 
@@ -259,65 +268,94 @@ class Auditor:
 
         What lies before a step of the wall clock is left out.
         """
-        seen = sorted(
-            (send for send in self.server.log if send.arrived is not None),
-            key=lambda send: (send.life, send.arrived),
-        )
-        sure = self.scenario.length[0] == self.scenario.length[1] and not any(self.scenario.server["faults"].values())
-        # Where the server charges `max_tokens` the client is told another amount, and where answers time out it learns
-        # only of the short ones.
-        late = any(send.got == FailureKind.TIMEOUT for send in self.server.log)
-        exact = self.scenario.server["limits"]["charge"] == "actual" and not late
-        over = 1.0 if sure else 1.0 + TOKENS_OVER
-        for kind, limit, amounts in (
-            ("requests", self.scenario.requests, [1] * len(seen)),
-            ("tokens", exact and self.scenario.tokens and self.scenario.tokens * over, [send.charge.total for send in seen]),
-        ):
-            if limit:
-                self._check_window(kind, limit, list(zip(seen, amounts, strict=True)))
+        for site in self.scenario.sites:
+            seen = [send for send in self.log if send.endpoint == site.name and send.arrived is not None]
+            seen.sort(key=lambda send: (send.life, send.arrived))
+            for name, per_minute in site.quota.items():
+                what, _, period = name.partition("_per_")
+                seconds = DAY if period == "day" else site.quota.get("window", MINUTE)
+                if what == "requests" or (period and self._tokens_are_told_truly(site)):
+                    limit = per_minute if period == "day" else per_minute * seconds / MINUTE
+                    self._check_window(site, what, limit, seconds, seen)
 
-    def _check_window(self, kind: str, limit: float, seen: list[tuple[Send, int]]) -> None:
-        limits = self.scenario.server["limits"]
-        law = _Bucket if limits["kind"] == "bucket" and limits["headers"] else _Sliding
-        window, life = law(limit), 0
-        for send, amount in seen:
+    def _tokens_are_told_truly(self, site: Site) -> bool:
+        """Not where the server charges `max_tokens`; nor where answers time out: only the short ones are learned of."""
+        late = any(send.got == FailureKind.TIMEOUT for send in self.log)
+        return site.server["limits"]["charge"] == "actual" and not late
+
+    def _check_window(self, site: Site, what: str, limit: float, seconds: float, seen: list[Send]) -> None:
+        limits = site.server["limits"]
+        bucket = limits["kind"] == "bucket" and limits["headers"] and seconds == limits["window"]
+        sure = what == "requests" or (self._sure and seconds == MINUTE)
+        law, life = (_Bucket if bucket else _Sliding), 0
+        over = 1.0 if sure else 1.0 + TOKENS_OVER
+        window: _Bucket | _Sliding = law(limit * over, seconds)
+        anew = [outage.begin + outage.seconds for outage in site.outages if outage.forgets]
+        for send in seen:
             assert send.arrived is not None
-            if any(life < step <= send.life for step in self.steps):
-                window = law(limit)
+            amount = AMOUNTS[what](send.charge)
+            if bucket and not send.charge.total:
+                continue  # refused or failed without a charge, and the server has said so
+            restarted = bucket and any(window.at < at <= send.arrived for at in anew)
+            if restarted or any(life < step <= send.life for step in self.steps):
+                window = law(limit * over, seconds)
             life = send.life
-            over = window.take(send.arrived, amount)
-            assert over <= 0 or amount > limit, (
-                f"window: {over:g} {kind} too many at {send.arrived:.3f} (process {life}), {limit:g} a minute allowed"
+            excess = window.take(send.arrived, amount)
+            assert excess <= 0 or amount > limit, (
+                f"window: {excess:g} {what} too many at {send.arrived:.3f} (endpoint {site.name!r}, process {life}),"
+                f" {limit:g} in {seconds:g} s allowed"
             )
+
+    @property
+    def _sure(self) -> bool:
+        """All answers are as long as one another."""
+        faults = any(any(site.server["faults"].values()) for site in self.scenario.sites)
+        return self.scenario.length[0] == self.scenario.length[1] and not faults
+
+
+AMOUNTS: dict[str, Callable[[Usage], int]] = {
+    "requests": lambda _charge: 1,
+    "tokens": lambda charge: charge.total,
+    "input_tokens": lambda charge: charge.prompt_tokens,
+    "output_tokens": lambda charge: charge.completion_tokens,
+}
+
+
+def prices_of(site: Site) -> Prices | None:
+    return None if site.prices is None else Prices(input=site.prices[0], output=site.prices[1])
 
 
 class _Sliding:
-    """No minute holds more than the limit."""
+    """No period holds more than the limit."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, limit: float, seconds: float) -> None:
+        self.at = 0.0
+        self._limit, self._seconds = limit, seconds
         self._inside = deque[tuple[float, int]]()
         self._used = 0
 
     def take(self, now: float, amount: int) -> float:
         """By how much it is exceeded."""
-        while self._inside and self._inside[0][0] <= now - MINUTE:
+        while self._inside and self._inside[0][0] <= now - self._seconds:
             self._used -= self._inside.popleft()[1]
         self._inside.append((now, amount))
         self._used += amount
-        return self._used - self._limit
+        self.at = now
+        return self._used - self._limit - CENT
 
 
 class _Bucket:
     """What the engine may use of a server whose headers show that it holds one: full at first, refilled steadily."""
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, seconds: float) -> None:
+        self.at = 0.0
         self._limit = self._level = limit
-        self._at = 0.0
+        self._rate = limit / seconds
 
     def take(self, now: float, amount: int) -> float:
-        self._level = min(self._limit, self._level + (now - self._at) * self._limit / MINUTE) - amount
-        self._at = now
+        """By how much it is overdrawn."""
+        self._level = min(self._limit, self._level + (now - self.at) * self._rate) - amount
+        self.at = now
         return -self._level - CENT
 
 

@@ -52,21 +52,24 @@ class Disk:
 class Life:
     """One process that works on the run.
 
-    `upto`: the source has that many rows by then. `stop`: drain, abort or cancel after so many seconds. `stalls`: at
+    `upto`: the source has that many rows by then. `concurrency` None: it is to be found. `steering`: what somebody tells
+    the run meanwhile: seconds from its begin, pause, go-on or a number for its concurrency. `wrong_key`: of the site
+    with that number. `stop`: drain, abort or cancel after so many seconds. `stalls`: at
     these steps of the loop the whole process stands still for so many seconds. `away` are seconds since the last
     process ended, `clock_step` what the wall clock was moved meanwhile. `*_breaks` count from 1: the row at which the
     source raises, the call at which the task's `accept` does, and so on.
     """
 
     upto: int
-    concurrency: int
+    concurrency: int | None
     death: Death | None = None
     disk: Disk | None = None
     stop: tuple[str, float] | None = None
     stalls: tuple[tuple[int, float], ...] = ()
     away: float = 1.0
     clock_step: float = 0.0
-    wrong_key: bool = False
+    wrong_key: int | None = None
+    steering: tuple[tuple[float, str | int], ...] = ()
     source_breaks: int | None = None
     accept_breaks: int | None = None
     render_breaks: int | None = None
@@ -79,22 +82,31 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """One endpoint: `server` are its settings, `quota` is what the client is told of its limits, `prices` are US dollars
+    for a million tokens in and out."""
+
+    name: str
+    server: dict[str, Any]
+    outages: tuple[Outage, ...]
+    quota: dict[str, float]
+    prices: tuple[float, float] | None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything that is drawn. `even`: all rows have about as many tokens a character. `requests` and `tokens` are what the client is told to use a minute; `server` are the
-    settings of the endpoint, `length` the least and the greatest length of an answer in characters."""
+    """Everything that is drawn. `even`: all rows have about as many tokens a character. `length`: the least and the
+    greatest length of an answer in characters."""
 
     seed: int
     rows: tuple[str, ...]
     even: bool
-    server: dict[str, Any]
+    sites: tuple[Site, ...]
     length: tuple[int, int]
-    outages: tuple[Outage, ...]
     uplink: float
-    timeout: float | None
-    requests: int | None
-    tokens: int | None
+    timeout: float
     max_tokens: int | None
-    prices: tuple[float, float] | None
     budget_usd: float | None
     retry: dict[str, Any]
     lives: tuple[Life, ...]
@@ -111,27 +123,39 @@ def draw(seed: int) -> Scenario:
     rows = _draw_rows(chance(seed, "rows"), even=even)
     length = _draw_length(chance(seed, "length"))
     max_tokens = chance(seed, "max_tokens").choice([None, length[1] + 100, length[1] + 2_000, length[0] // 2 + 5])
-    limits, requests, tokens = _draw_limits(chance(seed, "limits"), length[1] + (max_tokens or 0))
-    prices, budget = _draw_money(chance(seed, "money"), len(rows))
     retry = _draw_retry(chance(seed, "retry"))
     if max_tokens and max_tokens < length[1] + 100:  # a run that asks until an answer is not cut would have no end
         retry["max_attempts"] = retry["max_attempts"] or 3
+    prices, budget = _draw_money(chance(seed, "money"), len(rows))
+    count = chance(seed, "sites").choice([1, 1, 1, 1, 1, 2, 2, 3])
+    answer = length[1] + (max_tokens or 0)
     return Scenario(
         seed=seed,
         rows=rows,
         even=even,
-        server={"seed": seed, "limits": limits, **_draw_server(chance(seed, "server"), len(rows))},
+        sites=tuple(_draw_site(seed, number, len(rows), answer, prices) for number in range(count)),
         length=length,
-        outages=_draw_outages(chance(seed, "outages")),
         uplink=chance(seed, "uplink").choice([0.0, 0.0, 0.001, 0.03]),
         timeout=chance(seed, "timeout").choice([None, 5.0, 30.0, 120.0, 600.0]) or 300.0,
-        requests=requests,
-        tokens=tokens,
         max_tokens=max_tokens,
-        prices=prices,
         budget_usd=budget,
         retry=retry,
-        lives=_draw_lives(seed, len(rows)),
+        lives=_draw_lives(seed, len(rows), count),
+    )
+
+
+def _draw_site(seed: int, number: int, rows: int, answer: int, prices: tuple[float, float] | None) -> Site:
+    """The first one is drawn as the only one is."""
+    of = f" of site {number}" if number else ""
+    limits, quota = _draw_limits(chance(seed, "limits" + of), chance(seed, "windows" + of), answer)
+    dear = chance(seed, "dearer" + of).choice([1.0, 1.0, 3.0]) if number else 1.0
+    return Site(
+        name="abc"[number] if number else "",
+        server={"seed": seed + number * 10**9, "limits": limits, **_draw_server(chance(seed, "server" + of), rows)},
+        outages=_draw_outages(chance(seed, "outages" + of)),
+        quota=quota,
+        prices=prices and (prices[0] * dear, prices[1] * dear),
+        weight=chance(seed, "weight" + of).choice([1.0, 1.0, 4.0]),
     )
 
 
@@ -163,10 +187,11 @@ def _draw_length(chance: random.Random) -> tuple[int, int]:
     return shortest, shortest + chance.choice([0, 0, 20, 600])
 
 
-def _draw_limits(chance: random.Random, answer: int) -> tuple[dict[str, Any], int | None, int | None]:
+def _draw_limits(chance: random.Random, windows: random.Random, answer: int) -> tuple[dict[str, Any], dict[str, float]]:
     """The server's limits, and what the client is told of them: the same, less, more, or nothing.
 
-    Seldom, the whole window holds less than one request; else it holds some of about `answer` tokens.
+    Seldom, the whole window holds less than one request; else it holds some of about `answer` tokens. Some servers
+    enforce in windows shorter than a minute, some limit prompt and answer apart, some clients are told of a day's limit.
     """
     limits: dict[str, Any] = {
         "kind": chance.choice(["sliding", "bucket"]),
@@ -175,17 +200,24 @@ def _draw_limits(chance: random.Random, answer: int) -> tuple[dict[str, Any], in
         "retry_after": chance.random() < 0.7,
         "charge": chance.choice(["actual", "actual", "max_tokens"]),
     }
-    requests = chance.choice([None, 3, 10, 30, 120, 1_000])
+    amounts = {"requests": chance.choice([None, 3, 10, 30, 120, 1_000])}
     tokens = chance.choice([None, None, 1, 3, 10, 100])
     told = chance.choice([1.0, 1.0, 1.0, 0.8, 1.5, None])
-    if requests is not None:
-        limits["requests"] = requests
-    if tokens is not None:
-        tokens = tokens * (answer + 1_500) if chance.random() < 0.98 else NOTHING_FITS
-        limits["tokens"] = tokens
-    if told is None:
-        return limits, None, None
-    return limits, requests and max(1, int(requests * told)), tokens and int(tokens * told)
+    fits = chance.random() < 0.98
+    window = windows.choice([MINUTE, MINUTE, MINUTE, 10.0, 1.0])
+    if tokens is not None and windows.random() < 0.2:
+        amounts |= {"input_tokens": tokens * 2_500, "output_tokens": tokens * (answer + 100)}
+    elif tokens is not None:
+        amounts["tokens"] = tokens * (answer + 1_500) if fits else NOTHING_FITS
+    named = {what: amount for what, amount in amounts.items() if amount is not None}
+    quota: dict[str, float] = {}
+    if told is not None:
+        quota = {f"{what}_per_minute": max(amount * told, 1.0) * MINUTE / window for what, amount in named.items()}
+    if told is not None and window != MINUTE:
+        quota["window"] = window
+    if windows.random() < 0.03:
+        quota["requests_per_day"] = windows.choice([20, 100])
+    return {**limits, **named, "window": window}, quota
 
 
 def _draw_server(chance: random.Random, rows: int) -> dict[str, Any]:
@@ -241,18 +273,18 @@ def _draw_retry(chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _draw_lives(seed: int, rows: int) -> tuple[Life, ...]:
+def _draw_lives(seed: int, rows: int, sites: int) -> tuple[Life, ...]:
     """One to five processes; the source may have grown from one to the next."""
     count = chance(seed, "lives").choice([1, 1, 2, 2, 3, 5])
     grows = chance(seed, "grows").random() < 0.2
     lives: list[Life] = []
     for number in range(count):
         upto = rows if not grows or number == count - 1 else max(1, rows * (number + 1) // count)
-        lives.append(_draw_life(seed, number, upto, rows))
+        lives.append(_draw_life(seed, number, upto, rows, sites))
     return tuple(lives)
 
 
-def _draw_life(seed: int, number: int, upto: int, rows: int) -> Life:
+def _draw_life(seed: int, number: int, upto: int, rows: int, sites: int) -> Life:
     ends, odd = chance(seed, f"end of {number}"), chance(seed, f"oddities of {number}")
     how = ends.random()
     steps = int(ends.choice([5, 60, 60 * rows, 60 * rows]) * ends.random()) + 1
@@ -262,7 +294,8 @@ def _draw_life(seed: int, number: int, upto: int, rows: int) -> Life:
     broken = odd.choice([*breaks, "listener_breaks"]) if odd.random() < 0.2 else None
     return Life(
         upto=upto,
-        concurrency=chance(seed, f"concurrency of {number}").choice([1, 2, 5, 20, 100]),
+        concurrency=chance(seed, f"concurrency of {number}").choice([1, 2, 5, 20, 100, None]),
+        steering=_draw_steering(chance(seed, f"steering of {number}")),
         death=_draw_death(ends, steps, rows) if how < 0.5 else None,
         disk=_draw_disk(chance(seed, f"disk of {number}"), rows),
         stop=(ends.choice(["drain", "abort", "cancel", "twice"]), _seconds(ends)) if how > 0.7 else None,
@@ -271,7 +304,7 @@ def _draw_life(seed: int, number: int, upto: int, rows: int) -> Life:
         else (),
         away=clock.choice([0.2, 0.2, 5.0, 30.0, 61.0, 4_000.0]),
         clock_step=clock.choice([-7_000.0, -30.0, -1.0, 10.0, 5_000.0]) if clock.random() < 0.15 else 0.0,
-        wrong_key=odd.random() < 0.03,
+        wrong_key=odd.randrange(sites) if odd.random() < 0.03 else None,
         seconds_a_row=odd.choice([0.01, 0.3, 4.0]) if odd.random() < 0.3 else 0.0,
         retry_reasons=_draw_reasons(odd) if number and odd.random() < 0.25 else None,
         rejudge=odd.choice(RULES) if number and odd.random() < 0.2 else None,
@@ -282,6 +315,13 @@ def _draw_life(seed: int, number: int, upto: int, rows: int) -> Life:
 
 def _seconds(chance: random.Random) -> float:
     return chance.choice([0.0, chance.uniform(0, 0.5), chance.uniform(0, 5), chance.uniform(0, 100)])
+
+
+def _draw_steering(chance: random.Random) -> tuple[tuple[float, str | int], ...]:
+    if chance.random() < 0.85:
+        return ()
+    at, pause = _seconds(chance), chance.choice([0.1, 20.0, 300.0])
+    return (at, "pause"), (at + pause, "go-on"), (_seconds(chance), chance.choice([1, 3, 50]))
 
 
 def _draw_death(chance: random.Random, steps: int, rows: int) -> Death:

@@ -15,28 +15,30 @@ from smile_async.simulate.behaviour import Action, Behaviour
 from smile_async.simulate.dialogues import CLIENT, SUPPORTER, Script
 from smile_async.simulate.endpoint import Ticket
 from smile_async.simulate.settings import STICKY, Latency
-from tests.simulation.scenario import Outage, Scenario
+from tests.simulation.scenario import Outage, Scenario, Site
 
 KEY = "simulated-key"
 REPLY = "reply"
+NOTHING = Usage(0, 0)
 GONE = "gone"  # the process that asked was killed, or gave up, before an answer came
 BUG = "bug"  # the provider raised, as the scenario wanted
 
 
 @dataclass(slots=True)
 class Send:
-    """One request that process number `life` handed to the network, in the server's seconds.
+    """One request for `endpoint` that process number `life` handed to the network, in the server's seconds.
 
     `awake` is the time since the process began, without the time it stood still. `arrived` None: nobody heard it.
     `got` is what the process got: `reply`, a kind of failure, `gone`, or empty as long as it waits.
     """
 
+    endpoint: str
     life: int
     row: str
     at: float
     awake: float
     arrived: float | None = None
-    charge: Usage = Usage(0, 0)
+    charge: Usage = NOTHING
     billed: Usage | None = None
     got: str = ""
     ended: float = 0.0
@@ -64,13 +66,14 @@ class Lines:
 class Server:
     """An endpoint with its troubles, and the log of all that was sent to it."""
 
-    def __init__(self, scenario: Scenario, note: Callable[..., None]) -> None:
+    def __init__(self, site: Site, scenario: Scenario, log: list[Send], note: Callable[..., None]) -> None:
+        self.site = site
         self.scenario = scenario
         self.note = note
-        self.log: list[Send] = []
-        self.outages: tuple[Outage, ...] = scenario.outages
+        self.log = log  # of all endpoints together
+        self.outages: tuple[Outage, ...] = site.outages
         self._forgotten = 0  # outages whose loss of state is done
-        self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, **scenario.server))
+        self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, **site.server))
         self.endpoint = self.provider.endpoint
         self.endpoint.behaviour._source = Lines(scenario.length)
         self._orphans: list[tuple[float, Ticket]] = []
@@ -117,9 +120,9 @@ class Server:
         ticket = self.provider._receive(request, now)
         plan = ticket.plan
         send.arrived, send.ticket = now, ticket
-        send.charge = plan.charge or Usage(0, 0)
+        send.charge = plan.charge or NOTHING
         send.billed = plan.completion.usage if plan.billed and plan.completion else None
-        self.note("server", send.row, plan.status or plan.action.value, plan.fault, plan.charge)
+        self.note("server", self.site.name, send.row, plan.status or plan.action.value, plan.fault, plan.charge)
         return ticket
 
     def orphan(self, sends: list[tuple[Send, Request, str]], now: float, awake: float) -> None:
@@ -168,11 +171,11 @@ class Line:
     async def ask(self, request: Request) -> Reply | Failure:
         if self._dead():
             await asyncio.Event().wait()
-        send = Send(self.life, request.messages[0].content, self._now(), self._awake())
+        send = Send(self.server.site.name, self.life, request.messages[0].content, self._now(), self._awake())
         number = self._asked = self._asked + 1
         server = self.server
         server.log.append(send)
-        server.note("send", send.row)
+        server.note("send", server.site.name, send.row)
         self._under_way[number] = (send, request, self._key)
         self.most_under_way = max(self.most_under_way, len(self._under_way))
         try:
@@ -205,12 +208,12 @@ class Line:
         falls = server.next_outage(self._now())
         if hangs:
             server.endpoint.finish(ticket)
-        await asyncio.sleep(min(latency, falls, timeout or float("inf")))
-        if latency <= min(falls, timeout or float("inf")):
+        await asyncio.sleep(min(latency, falls, timeout))
+        if latency <= min(falls, timeout):
             server.endpoint.finish(ticket)
             return server.provider._outcome(ticket, server.endpoint.pace(ticket, self._now()))
         server.endpoint.abandon(ticket)
-        if falls <= (timeout or float("inf")):
+        if falls <= (timeout):
             return Failure(FailureKind.DISCONNECTED, "the server went down")
         return Failure(FailureKind.TIMEOUT, f"no answer in {timeout:g} s")
 

@@ -5,22 +5,23 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from smile_async.engine import account, schema
+from smile_async.engine.lane import Served
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import rejudge
 from smile_async.engine.run import RunReport, StopSwitch, run
 from smile_async.errors import SmileError
-from smile_async.settings import Limits, Prices, RetryPolicy
+from smile_async.settings import Limits, Quota, RetryPolicy
 from tests.simulation import books
-from tests.simulation.checks import Auditor, Ending
+from tests.simulation.checks import Auditor, Ending, prices_of
 from tests.simulation.process import Killed, NoEndError, Process, forget, scratch
 from tests.simulation.scenario import Life, Scenario, draw
-from tests.simulation.server import KEY, Line, ProviderBrokeError, Server
+from tests.simulation.server import KEY, Line, ProviderBrokeError, Send, Server
 from tests.simulation.work import (
     Listener,
     ListenerBrokeError,
@@ -68,8 +69,10 @@ class _Story:
         self.lives = 0
         self.now = 0.0  # the server's clock, seconds
         self.skew = 0.0
-        self.server = Server(scenario, self.note if traced else _silent)
-        self.auditor = Auditor(scenario, self.server)
+        self.log: list[Send] = []
+        self.tell_about = self.note if traced else _silent
+        self.servers = [Server(site, scenario, self.log, self.tell_about) for site in scenario.sites]
+        self.auditor = Auditor(scenario, self.log)
 
     def note(self, *facts: Any) -> None:
         now = self.process.now() if self.process else self.now
@@ -79,7 +82,8 @@ class _Story:
         try:
             for life in self.scenario.lives:
                 self._live(life)
-            self.server.calm_down()
+            for server in self.servers:
+                server.calm_down()
             self._finish()
         except AssertionError as error:
             code, _, message = str(error).partition(": ")
@@ -96,10 +100,10 @@ class _Story:
                 break  # the latter: no window of the server holds any of the rows
         self.auditor.at_the_end(books.read(self.folder, check=True), ending)
         if self.scenario.seed % 4 == 0 and ending.report is not None and ending.report.state == "done":
-            asked = len(self.server.log)
+            asked = len(self.log)
             again = self._live(calm, calm=True)
             assert again.report == ending.report, f"idempotent: {again.report} after {ending.report}"
-            assert len(self.server.log) == asked, "idempotent: a run that is done asked again"
+            assert len(self.log) == asked, "idempotent: a run that is done asked again"
 
     def _live(self, life: Life, *, calm: bool = False) -> Ending:
         """One process, and the checks after it."""
@@ -107,24 +111,16 @@ class _Story:
         self.now += life.away
         self.skew += life.clock_step
         process = self.process = Process(life, began=self.now, skew=self.skew)
-        line = Line(
-            self.server,
-            self.lives,
-            now=process.now,
-            awake=process.awake,
-            dead=lambda: process.dead,
-            key="another-key" if life.wrong_key else KEY,
-            breaks_at=life.provider_breaks,
-        )
-        listener = Listener(self.server.note, lambda: process.dead, breaks_at=life.listener_breaks)
-        self.server.note("begins", _short(life))
+        lines = self._lines(process, life)
+        listener = Listener(self.tell_about, lambda: process.dead, breaks_at=life.listener_breaks)
+        self.tell_about("begins", _short(life))
         before = self.auditor.before(life, self.books, self.lives)
-        ending = self._run(process, life, line, listener, calm=calm)
+        ending = self._run(process, life, lines, listener, calm=calm)
         self.now = process.now()
-        self.server.note("ends", ending.how, ending.report and (ending.report.state, ending.report.reason))
+        self.tell_about("ends", ending.how, ending.report and (ending.report.state, ending.report.reason))
         self.process = None
-        ending.most_under_way = line.most_under_way
-        if ending.how == "killed":
+        ending.most_under_way = max(line.most_under_way for line in lines)
+        for line in lines if ending.how == "killed" else ():
             line.cut()
         self._count(ending, process)
         self.books = books.read(self.folder)
@@ -132,10 +128,25 @@ class _Story:
         self._between(ending)
         return ending
 
-    def _run(self, process: Process, life: Life, line: Line, listener: Listener, *, calm: bool) -> Ending:
+    def _lines(self, process: Process, life: Life) -> list[Line]:
+        """The process's connections, one to each server."""
+        return [
+            Line(
+                server,
+                self.lives,
+                now=process.now,
+                awake=process.awake,
+                dead=lambda: process.dead,
+                key="another-key" if life.wrong_key == number else KEY,
+                breaks_at=life.provider_breaks if number == 0 else None,
+            )
+            for number, server in enumerate(self.servers)
+        ]
+
+    def _run(self, process: Process, life: Life, lines: list[Line], listener: Listener, *, calm: bool) -> Ending:
         ending = Ending("killed", process=process, told=listener.told, most_under_way=0)
         try:
-            task = process.run(self._main(life, line, listener, calm=calm))
+            task = process.run(self._main(life, lines, listener, calm=calm))
         except Killed:
             return ending
         except NoEndError as error:
@@ -150,7 +161,7 @@ class _Story:
             _check_raised(life, raised, self.lives)
         return ending
 
-    async def _main(self, life: Life, line: Line, listener: Listener, *, calm: bool) -> RunReport:
+    async def _main(self, life: Life, lines: list[Line], listener: Listener, *, calm: bool) -> RunReport:
         """What the process does."""
         scenario, stop = self.scenario, StopSwitch()
         rows = scenario.rows[: life.upto]
@@ -169,15 +180,8 @@ class _Story:
                 task,
                 Rows(rows, seconds=life.seconds_a_row, breaks_at=life.source_breaks),
                 self.folder,
-                provider=line,
-                limits=Limits(
-                    concurrency=life.concurrency,
-                    requests_per_minute=scenario.requests,
-                    tokens_per_minute=scenario.tokens,
-                    budget_usd=None if calm else scenario.budget_usd,
-                ),
+                **self._endpoints(life, lines, None if calm else scenario.budget_usd),
                 retry=RetryPolicy(**{**scenario.retry, **(CALM if calm else {})}),
-                prices=Prices(input=scenario.prices[0], output=scenario.prices[1]) if scenario.prices else None,
                 listener=listener,
                 stop=stop,
                 pulse=life.pulse,
@@ -185,15 +189,33 @@ class _Story:
                 deterministic=random.Random(f"{scenario.seed}/engine/{self.lives}"),
             )
         )
-        if life.stop is not None:
-            _press_later(life.stop, stop, running)
+        _press_later(life, stop, running)
         return await running
+
+    def _endpoints(self, life: Life, lines: list[Line], budget_usd: float | None) -> dict[str, Any]:
+        """The only endpoint with the run's own limits and prices, or several with theirs."""
+        sites = self.scenario.sites
+        if len(sites) == 1:
+            limits = Limits(concurrency=life.concurrency, budget_usd=budget_usd, **sites[0].quota)
+            return {"provider": lines[0], "limits": limits, "prices": prices_of(sites[0])}
+        served = [
+            Served(
+                line,
+                site.name,
+                quota=Quota(concurrency=life.concurrency, **site.quota),
+                prices=prices_of(site),
+                weight=site.weight,
+            )
+            for line, site in zip(lines, sites, strict=True)
+        ]
+        return {"provider": served, "limits": Limits(budget_usd=budget_usd)}
 
     def _between(self, ending: Ending) -> None:
         """What a person does who sees that the run has stopped."""
         report = ending.report
         if report is not None and report.reason == "quota-exhausted":
-            self.server.top_up()
+            for server in self.servers:
+                server.top_up()
 
     def _count(self, ending: Ending, process: Process) -> None:
         happened = self.told.happened
@@ -207,16 +229,26 @@ class _Story:
             happened[type(ending.error).__name__] += 1
 
 
-def _press_later(how: tuple[str, float], stop: StopSwitch, running: "asyncio.Task[RunReport]") -> None:
-    what, seconds = how
-    presses: dict[str, Iterable[Callable[[], object]]] = {
+def _press_later(life: Life, stop: StopSwitch, running: "asyncio.Task[RunReport]") -> None:
+    """What somebody does to the run while it goes on."""
+    presses: dict[str, list[Callable[[], object]]] = {
         "drain": [stop.drain],
         "twice": [stop.drain, stop.drain],
         "abort": [stop.abort],
         "cancel": [running.cancel],
+        "pause": [stop.pause],
+        "go-on": [stop.go_on],
     }
-    for number, press in enumerate(presses[what]):
-        asyncio.get_running_loop().call_later(seconds + number * 0.3, press)
+    later = asyncio.get_running_loop().call_later
+    for seconds, what in life.steering:
+        if isinstance(what, int):
+            later(seconds, stop.limit_concurrency, what)
+        else:
+            later(seconds, presses[what][0])
+    if life.stop is not None:
+        what, seconds = life.stop
+        for number, press in enumerate(presses[what]):
+            later(seconds + number * 0.3, press)
 
 
 async def _judge_again(folder: Path, rules: str) -> None:
