@@ -14,6 +14,7 @@ from smile_async.engine.events import AttemptFailed, Event, ReplyRejected, RowAc
 from smile_async.engine.feed import BAD_ROW, DUPLICATE
 from smile_async.engine.job import FailureKind, Usage
 from smile_async.engine.run import RunReport
+from smile_async.engine.window import STRIKES
 from smile_async.settings import MOST_IN_FLIGHT, Prices
 from tests.simulation.books import Attempt, Books, Flight
 from tests.simulation.process import Process
@@ -277,6 +278,7 @@ class Auditor:
                 if what == "requests" or (period and self._tokens_are_told_truly(site)):
                     limit = per_minute if period == "day" else per_minute * seconds / MINUTE
                     self._check_window(site, what, limit, seconds, seen)
+            self._check_refusals(site, seen)
 
     def _tokens_are_told_truly(self, site: Site) -> bool:
         """Not where the server charges `max_tokens`; nor where answers time out: only the short ones are learned of."""
@@ -285,7 +287,9 @@ class Auditor:
 
     def _check_window(self, site: Site, what: str, limit: float, seconds: float, seen: list[Send]) -> None:
         limits = site.server["limits"]
-        bucket = limits["kind"] == "bucket" and limits["headers"] and seconds == limits["window"]
+        # Where headers tell what remains, the server's count is the one that is kept to: it leaves out what it refused or
+        # failed, and it may be read as that of a bucket. Then a wrong reading has to end after some refusals.
+        bucket = limits["headers"] and seconds == limits["window"]
         sure = what == "requests" or (self._sure and seconds == MINUTE)
         law, life = (_Bucket if bucket else _Sliding), 0
         over = 1.0 if sure else 1.0 + TOKENS_OVER
@@ -295,7 +299,7 @@ class Auditor:
             assert send.arrived is not None
             amount = AMOUNTS[what](send.charge)
             if bucket and not send.charge.total:
-                continue  # refused or failed without a charge, and the server has said so
+                continue
             restarted = bucket and any(window.at < at <= send.arrived for at in anew)
             if restarted or any(life < step <= send.life for step in self.steps):
                 window = law(limit * over, seconds)
@@ -305,6 +309,22 @@ class Auditor:
                 f"window: {excess:g} {what} too many at {send.arrived:.3f} (endpoint {site.name!r}, process {life}),"
                 f" {limit:g} in {seconds:g} s allowed"
             )
+
+    def _check_refusals(self, site: Site, seen: list[Send]) -> None:
+        """Who was told the limit of requests is refused for it three times at most: then a bucket is none."""
+        limits = site.server["limits"]
+        told, window = site.quota.get("requests_per_minute"), site.quota.get("window", MINUTE)
+        if (
+            told is None
+            or self.steps
+            or told * window / MINUTE > limits["requests"]
+            or "requests_per_day" in site.quota
+        ):
+            return
+        refused = Counter(send.life for send in seen if send.refused == "requests")
+        assert not refused or max(refused.values()) <= (STRIKES if limits["headers"] else 0), (
+            f"refused: {dict(refused)} requests too many, by process, at endpoint {site.name!r}"
+        )
 
     @property
     def _sure(self) -> bool:

@@ -39,6 +39,7 @@ class Send:
     awake: float
     arrived: float | None = None
     charge: Usage = NOTHING
+    refused: str = ""  # the limit that the server found exceeded
     billed: Usage | None = None
     got: str = ""
     ended: float = 0.0
@@ -121,6 +122,8 @@ class Server:
         plan = ticket.plan
         send.arrived, send.ticket = now, ticket
         send.charge = plan.charge or NOTHING
+        if plan.error is not None and plan.error.code == "rate_limit_exceeded" and not plan.fault:
+            send.refused = plan.error.type
         send.billed = plan.completion.usage if plan.billed and plan.completion else None
         self.note("server", self.site.name, send.row, plan.status or plan.action.value, plan.fault, plan.charge)
         return ticket
