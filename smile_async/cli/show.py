@@ -4,8 +4,6 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from smile_async.cli.progress import amount, duration
-
 if TYPE_CHECKING:
     from smile_async.engine.account import Counts
     from smile_async.engine.revision import Revision
@@ -30,6 +28,8 @@ FLAGS_FOR = {
 
 
 def _rows(counts: "Counts") -> list[str]:
+    from smile_async.cli.progress import amount
+
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
     lines.append(f"  accepted   {counts.accepted:,}{share}")
@@ -64,6 +64,8 @@ def report_text(report: "RunReport") -> str:
 
 
 def status_text(status: "RunStatus") -> str:
+    from smile_async.cli.progress import amount, duration
+
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
     lines = [head, asked, *_rows(status.counts)]

@@ -203,7 +203,7 @@ class Lane:
         for word in pace.limits:
             if word.what not in AMOUNTS:
                 continue
-            period = word.period or _period(word)
+            period = word.period or period_of(word)
             for window, entry in taken.windows:
                 if window.what == word.what and abs(window.period - period) <= SAME_PERIOD * period:
                     if word.limit is not None and word.limit < window.limit * 0.999:
@@ -254,7 +254,7 @@ def _label(window: RateWindow) -> str:
     return f"{window.what.replace('_', ' ')} a {every}"
 
 
-def _period(word: LimitWord) -> float:
+def period_of(word: LimitWord) -> float:
     """The period of a limit whose header does not name it: a minute, unless it says that it is full again later than
     a minute's limit ever is (OpenAI's and Groq's requests a day)."""
     if word.reset is None or word.reset <= 2 * MINUTE:

@@ -77,7 +77,8 @@ class Batch:
 class Ledger:
     """The one writer of a run folder. Open it with `Ledger.open`, inside the event loop that will use it.
 
-    `threaded=False` commits on the event loop instead, for deterministic tests on a virtual clock.
+    `threaded=False` commits on the event loop instead, and does not wait for the disk: for deterministic tests on a
+    virtual clock.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: FileLock, *, threaded: bool) -> None:
@@ -118,7 +119,7 @@ class Ledger:
             lock = _take_lock(folder)
             undo.callback(lock.release)
             try:
-                connection = schema.open_writer(folder)
+                connection = schema.open_writer(folder, durable=threaded)
                 undo.callback(connection.close)
                 _check_identity(connection, folder, identity)
                 _note_lost_flights(connection)
@@ -130,7 +131,7 @@ class Ledger:
         return ledger
 
     def listen(self, on_commit: OnCommit, on_trouble: Callable[[str], None]) -> None:
-        """`on_commit` gets each batch that was committed, `on_trouble` a message when the disk fails, both on the loop."""
+        """`on_commit` gets each committed batch, `on_trouble` a message when the disk fails; both on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
