@@ -184,7 +184,7 @@ class _Story:
                 retry=RetryPolicy(**{**scenario.retry, **(CALM if calm else {})}),
                 listener=listener,
                 stop=stop,
-                pulse=life.pulse,
+                pulse=None if any("requests_per_day" in site.quota for site in scenario.sites) else life.pulse,
                 retry_reasons=life.retry_reasons,
                 deterministic=random.Random(f"{scenario.seed}/engine/{self.lives}"),
             )

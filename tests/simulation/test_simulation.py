@@ -19,6 +19,8 @@ ENOUGH = 150  # seeds within which each planted bug has to be found
 KEPT = {
     426: "`retry` on a failing disk raised SQLite's own error, without a word of what to do",
     577: "the same, in a later process",
+    1227: "the simulated server billed answers longer than `max_tokens`, beyond what was reserved for them",
+    4709: "done was said of a run whose source had grown, when the disk refused before the new rows were read",
 }
 """Seeds of the bugs that the simulation found, and what these were."""
 
