@@ -56,7 +56,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt(Generic[Item]):
     """One request on its way. `number` counts the attempts of the run, over all its processes, from 1."""
 
@@ -220,7 +220,7 @@ class Runner(Generic[Item, Value]):
         while True:
             now, reading = self._clock(), self._feed.reading()
             # While nothing answers, others are asked before those that failed: perhaps it is only these.
-            others_first = self._all_silent() and reading is None and not self._feed.exhausted
+            others_first = reading is None and self._all_silent() and not self._feed.exhausted
             job = None if others_first else self._queue.pop(now)
             if job is None and (reading is None or not (self._queue or self._gate.in_flight)):
                 job = await self._feed.next() or self._queue.pop(self._clock())  # the latter: what came back meanwhile
@@ -239,6 +239,9 @@ class Runner(Generic[Item, Value]):
             await self._gate.change(within, "source" if reading else "rows", or_done=reading)
 
     def _all_silent(self) -> bool:
+        lanes = self._gate.lanes
+        if len(lanes) == 1:
+            return lanes[0].silence.deep
         return all(lane.silence.deep for lane in self._gate.usable)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:

@@ -70,8 +70,8 @@ def make_private_folder(folder: Path) -> None:
 
 
 def open_writer(folder: Path, *, durable: bool = True) -> sqlite3.Connection:
-    """Open or create the database for the one writer. `durable`: a commit is done when it has reached the disk; else when
-    the system has it, which outlives the process but no loss of power."""
+    """Open or create the database for the one writer. `durable`: a commit is done when it has reached the disk; else
+    when the system has it, which outlives the process but no loss of power."""
     path = folder / DATABASE
     if not path.exists():
         try:

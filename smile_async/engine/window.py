@@ -26,6 +26,7 @@ BURST = 0.25  # seconds of the limit that may go at once
 BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
 SURE = 5  # words in a row that only a bucket can have said
 SURE_FOR = 2.0  # seconds between the first and the last of them
+TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
 STRIKES = 3  # refusals after which a bucket is not believed any more
@@ -237,6 +238,8 @@ class RateWindow:
         if reset is None or self._strikes >= STRIKES:
             return
         full_in = (self.limit - remaining) / self.rate
+        if full_in > TELLING * self.period:
+            return
         steady = abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
         if not steady:
             self._signs = 0
