@@ -166,14 +166,14 @@ def commit_by_halves(patch: pytest.MonkeyPatch) -> None:
     """What belongs together is committed apart: a kill between leaves an attempt without its outcome."""
 
     def halves(connection: Any, batch: Any) -> None:
-        for tables in (("rows", "flights", "attempts"), ("replies", "outcomes", "results")):
+        for tables in (("rows", "flights", "attempts"), ("replies", "outcomes", "results", "changes")):
             connection.execute("BEGIN IMMEDIATE")
             for table in tables:
                 if batch.tables[table]:
                     ledger._insert(connection, table, batch.tables[table])
             connection.execute("COMMIT")
         connection.execute("BEGIN IMMEDIATE")
-        for number in batch.landed:
+        for number in [*(number for number, _ in batch.landed), *batch.withdrawn]:
             connection.execute("DELETE FROM flights WHERE attempt = ?", (number,))
         for key, value in batch.meta:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
@@ -187,13 +187,13 @@ PLANTED: dict[Callable[[pytest.MonkeyPatch], None], set[str]] = {
     forget_texts: {"reply", "outcome"},
     tell_too_early: {"told"},
     drop_a_job: {"no-end", "report"},
-    ignore_the_window: {"window"},
+    ignore_the_window: {"window", "refused"},
     forget_the_last_minute: {"window"},
     ask_twice: {"asked-twice", "unrecorded", "verdict", "tokens", "concurrency"},
     halve_the_bill: {"cost", "ceiling"},
     lose_what_was_in_flight: {"history"},
     skip_a_row: {"report", "rows"},
-    commit_by_halves: {"reply", "wasted", "verdict", "forgotten", "invented"},
+    commit_by_halves: {"reply", "wasted", "verdict", "forgotten", "invented", "history"},
 }
 """Bugs, and the invariants of which one must be seen to break."""
 
