@@ -70,25 +70,28 @@ class Pacer:
 
 
 class _Bin:
-    """What went within an instant. `at` is when the last of it left."""
+    """What went within an instant. `at` is when the last of it left; `boarding` have not left yet."""
 
-    __slots__ = ("amount", "at", "began", "gone")
+    __slots__ = ("amount", "at", "began", "boarding", "gone")
 
     def __init__(self, at: float) -> None:
         self.began = self.at = at
         self.amount = 0.0
+        self.boarding = 0
         self.gone = False
 
 
 class Entry:
-    """What one admission took of one window; corrected in place. `taken` is all that the window had let through."""
+    """What one admission took of one window; corrected in place. `taken` is all that the window had let through;
+    `boarding`: it has not left yet."""
 
-    __slots__ = ("amount", "at", "bin", "taken")
+    __slots__ = ("amount", "at", "bin", "boarding", "taken")
 
     def __init__(self, at: float, amount: float, bin_: _Bin, taken: float) -> None:
         self.at = at
         self.amount = amount
         self.bin = bin_
+        self.boarding = False
         self.taken = taken
 
 
@@ -161,13 +164,16 @@ class RateWindow:
         return max(room, self._pacer.wait(self._share(amount, now)))
 
     async def take(self, amount: float) -> Entry:
-        """Count `amount` as let through now. Follow a `wait` of 0 with it."""
+        """Count `amount` as let through now. Follow a `wait` of 0 with it, and it with `departed` or `correct`."""
         now = self._clock()
         if not self.bucket:
             share = self._share(amount, now)
             self._credit -= min(self._credit, amount)
             await self._pacer.take(share)
-        return self.remember(now, amount)
+        entry = self.remember(now, amount)
+        entry.boarding = True  # it counts until it has left, however long that takes, and a period after that
+        entry.bin.boarding += 1
+        return entry
 
     def remember(self, at: float, amount: float) -> Entry:
         """Count `amount` as let through at the clock's time `at`, no earlier than the last that was counted."""
@@ -188,10 +194,12 @@ class RateWindow:
         """It left at `at`, later than it was admitted."""
         entry.at = at
         entry.bin.at = max(entry.bin.at, at)
+        self._has_left(entry)
 
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
         difference = amount - entry.amount
+        self._has_left(entry)
         self._forget(self._clock())
         if not entry.bin.gone:  # what has left the window was taken off as it stood then
             self._used += difference
@@ -247,6 +255,11 @@ class RateWindow:
         return self.guessed and self.period < MINUTE
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _has_left(self, entry: Entry) -> None:
+        if entry.boarding:
+            entry.boarding = False
+            entry.bin.boarding -= 1
 
     def _weigh(self, now: float, remaining: float, reset: float | None, sent_since: float) -> None:
         """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
@@ -320,7 +333,7 @@ class RateWindow:
 
     def _forget(self, now: float) -> None:
         horizon = now - self.period - self.slack
-        while self._log and self._log[0].at <= horizon:
+        while self._log and self._log[0].at <= horizon and not self._log[0].boarding:
             gone = self._log.popleft()
             gone.gone = True
             self._used -= gone.amount
