@@ -223,8 +223,8 @@ def crash(arguments: argparse.Namespace, folder: Path, server: Server, tell: Cal
     source, run, log = folder / "psyqa.json", folder / "run", folder / "log.txt"
     write_psyqa(source, arguments.rows, characters=200, seed=arguments.seed)
     command = [
-        sys.executable, "-m", "smile_async.cli", "generate", str(source), str(run), "--base-url", server.base_url, "--model",
-        "simulated", "--concurrency", str(arguments.in_flight), "--max-attempts", "1", "--json",
+        sys.executable, "-m", "smile_async.cli", "generate", str(source), str(run),
+        "--base-url", server.base_url, "--model", "simulated", "--concurrency", str(arguments.in_flight), "--max-attempts", "1", "--json",
     ]  # fmt: skip
     kills: list[Kill] = []
     lost = ended = 0

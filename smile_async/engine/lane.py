@@ -163,7 +163,7 @@ class Lane:
         if self.found.rate is not None or self.found.window is not None:
             before = self.found.rate or math.inf
             if (finding := self.found.grow(now)) is not None:
-                self._act_on(finding, taken.stamp, before, "nobody refused for a while: a little more is tried")
+                self._act_on(finding, before, "nobody refused for a while: a little more is tried")
         if self.concurrency.changes:
             self._note()
 
@@ -172,19 +172,28 @@ class Lane:
         now = self.clock()
         for window, _ in taken.windows:
             window.refuted()
+        if any([window.is_told for window in self.windows]):
+            return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
-            return  # a limit that is known, and the server says when it has room: nothing is to be found out
+            return  # a limit that is known, and the server says when it has room
         before = self.found.rate or math.inf
         finding = self.found.refused(now, self.in_flight, fresh=fresh, hold=hold)
         if finding is not None:
-            self._act_on(finding, taken.stamp, before, "refused")
+            self._act_on(finding, before, "refused")
         self._note()
 
-    def _act_on(self, finding: Finding, stamp: int, before: float, reason: str) -> None:
+    def overloaded(self) -> None:
+        """The server says: not now (503, 529). While it answers others, that is a number in flight that it holds."""
+        self.concurrency.troubled()
+        if not self.silence.deep:
+            self.concurrency.refused(self.in_flight, self.clock(), "overloaded")
+            self._note()
+
+    def _act_on(self, finding: Finding, before: float, reason: str) -> None:
         """What was found of a limit that nobody had named."""
         now, found = self.clock(), self._found_window
         if finding.what == "places":
-            self.concurrency.refused(stamp, int(finding.value), now)
+            self.concurrency.met(int(finding.value), now)
             return
         if finding.what == "window":
             if found is None:

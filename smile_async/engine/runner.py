@@ -368,7 +368,7 @@ class Runner(Generic[Item, Value]):
         decision = after_failure(
             failure,
             charged=job.failures if charged else 0,
-            streak=silence.failures,
+            streak=silence.streak,
             probing=silence.deep,
             policy=self._policy,
             uniform=self._uniform(),
@@ -390,6 +390,8 @@ class Runner(Generic[Item, Value]):
             silence.held_at = now
         if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
             lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)
+        elif kind is FailureKind.OVERLOADED:
+            lane.overloaded()
         elif kind in CHARGED:
             lane.concurrency.troubled()
         self._follow(settled, job, attempt.number, decision)

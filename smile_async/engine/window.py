@@ -32,6 +32,7 @@ TELLING = 0.7  # of the period: a limit that is nearly used up says the same whe
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
 MINUTE = 60.0  # seconds
+JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
 SHORTEST = 1.0  # second: periods that are guessed are no shorter
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
 
@@ -133,6 +134,7 @@ class RateWindow:
         self._level = self._level_at = 0.0  # of the bucket
         self._signs = _Signs()
         self._strikes = 0
+        self._heard = (-math.inf, 0.0)  # the server's last word: when, and what remains
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -221,6 +223,7 @@ class RateWindow:
         It may have looked at any time since the request left, so that what was sent after it may be in it or not.
         """
         now = self._clock()
+        self._heard = now, remaining
         sent_since = self._taken - entry.taken
         own = self.limit - self.used()
         freed = self.rate * (now - entry.at)  # meanwhile, at most
@@ -231,6 +234,8 @@ class RateWindow:
                 self._level -= least - remaining
             elif remaining > most + sure:
                 self._level = min(self.limit, self._level + (remaining - most) / 2)
+                if self.guessed:
+                    self._weigh(now, remaining, reset, sent_since)
         elif remaining < least - sure:  # others share the limit, or more is charged than we count: it is used
             self.remember(now, least - remaining)
             self._signs = _Signs()
@@ -242,6 +247,9 @@ class RateWindow:
         some strikes it is not believed any more."""
         if not (self.bucket or self._is_short):
             return
+        at, remaining = self._heard
+        if self._clock() - at < JUST_NOW and remaining >= DOUBT * self.limit:
+            return  # with the refusal it said that enough remains: this is not why
         self._strikes += 1
         if self.bucket:
             self._level = min(self._filled(self._clock()), 0.0)
@@ -249,6 +257,11 @@ class RateWindow:
         elif self._strikes >= STRIKES:
             self._strikes = 0
             self._set_period(min(self.period * 2, MINUTE))
+
+    @property
+    def is_told(self) -> bool:
+        """The server has said what remains of it."""
+        return self._heard[0] > -math.inf
 
     @property
     def _is_short(self) -> bool:
@@ -264,7 +277,7 @@ class RateWindow:
     def _weigh(self, now: float, remaining: float, reset: float | None, sent_since: float) -> None:
         """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
         full_in = (self.limit - remaining) / self.rate
-        if reset is None or self._strikes >= STRIKES or not 0 < full_in <= TELLING * self.period:
+        if reset is None or not 0 < full_in <= TELLING * self.period:
             return
         signs = self._signs
         if signs.count == 0:
@@ -278,7 +291,8 @@ class RateWindow:
             return
         self._signs = _Signs()
         if signs.steady == signs.count:
-            self._be_bucket(now, remaining - sent_since)
+            if self._strikes < STRIKES:
+                self._be_bucket(now, remaining - sent_since)
         elif self.guessed:
             self._shorten(signs, now, remaining - sent_since)
 
@@ -287,6 +301,7 @@ class RateWindow:
         steady = signs.most <= 1.5 * signs.least
         period = max((signs.least + signs.most) / 2 if steady else signs.longest, SHORTEST)
         if period < 0.8 * self.period:
+            self.bucket = False
             self._set_period(period)
             if steady:
                 self._be_bucket(now, level)
