@@ -222,35 +222,40 @@ async def answers_before_it_is_asked(reader: asyncio.StreamReader, writer: async
     await reader.read(100_000)
 
 
-async def drips_headers(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def drips_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await whole_request(reader)
     writer.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
     while True:
         writer.write(b"a")
         await asyncio.sleep(0.02)
 
 
-async def drips_a_body(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def drips_a_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await whole_request(reader)
     writer.write(head("Content-Length: 1000000"))
     while True:
         writer.write(b" ")
         await asyncio.sleep(0.02)
 
 
-async def drips_chunks(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def drips_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await whole_request(reader)
     writer.write(head("Transfer-Encoding: chunked"))
     while True:
         writer.write(b"1\r\n\n\r\n")
         await asyncio.sleep(0.02)
 
 
-async def continues_for_ever(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def continues_for_ever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await whole_request(reader)
     while True:
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await writer.drain()
         await asyncio.sleep(0.005)
 
 
-async def floods_headers(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def floods_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await whole_request(reader)
     writer.write(b"HTTP/1.1 200 OK\r\n")
     while True:
         writer.write(b"X-Flood: " + b"a" * 8_000 + b"\r\n")
@@ -258,7 +263,8 @@ async def floods_headers(_reader: asyncio.StreamReader, writer: asyncio.StreamWr
         await asyncio.sleep(0)
 
 
-async def floods_a_body(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def floods_a_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await whole_request(reader)
     writer.write(head())
     while True:
         writer.write(b" " * 65_536)

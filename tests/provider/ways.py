@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ import uvloop
 from smile_async.engine.job import Failure, FailureKind
 from smile_async.provider.transport import HttpAnswer, Transport
 from smile_async.settings import Timeouts
-from tests.provider.wire import Wire, transport_by
+from tests.provider.debian import Daemon, nginx
+from tests.provider.wire import OK, Script, Seen, Wire, listening, sends, transport_by
 
 SOON = Timeouts(connect=5.0, read=5.0, total=10.0)
 HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-very-secret-0123456789"}
@@ -118,3 +120,25 @@ async def again_where_disconnected(
             assert str(number).encode() not in arrived
             settled[number] = await transport.post(url, HEADERS, str(number).encode())
     return settled
+
+
+FINE = sends(OK)
+
+
+@contextlib.asynccontextmanager
+async def behind(folder: Path, script: Script = FINE, **how: Any) -> AsyncIterator[tuple[Daemon, Wire]]:
+    async with listening(script) as wire:
+        with nginx(folder, upstream=wire.port, **how) as front:
+            yield front, wire
+
+
+async def echo(seen: Seen, writer: asyncio.StreamWriter) -> bool:
+    """Answers with the body it got, after a moment; nginx speaks to it on a new connection each time."""
+    await asyncio.sleep(0.01)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(seen.body) + seen.body)
+    return False
+
+
+def none_twice(wire: Wire) -> None:
+    """Every body that arrived upstream arrived once."""
+    assert max(Counter(seen.body for seen in wire.seen).values()) == 1
