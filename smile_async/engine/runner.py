@@ -111,7 +111,9 @@ class Runner(Generic[Item, Value]):
         self._clock = clock or self._loop.time
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[
+            asyncio.Task[None], None
+        ] = {}  # in the order in which they left: a replay gives up in it, too
         self._boarding: dict[int, Attempt[Item]] = {}  # admitted; they leave when they have been noted on the disk
         self._open: set[int] = set()  # attempts that left and are not recorded
         self._dispatcher: asyncio.Task[None] | None = None
@@ -257,11 +259,11 @@ class Runner(Generic[Item, Value]):
         attempt.admission.lane.departed(attempt.admission.taken)
         self._open.add(attempt.number)
         task = self._loop.create_task(self._ask(attempt, self._clock()))
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(partial(self._landed, attempt))
 
     def _landed(self, attempt: Attempt[Item], task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if attempt.number in self._open:  # noted here: one that is cancelled before its first step never gets to `_ask`
             self._lose(attempt, INTERRUPTED if task.cancelled() else "")
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
