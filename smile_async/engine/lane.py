@@ -224,7 +224,8 @@ class Lane:
             return
         if any(_meant(window, word, period) for window in self.windows):
             return  # already heard, by an answer to a request that left before
-        window = RateWindow(word.limit, period, clock=self.clock, what=word.what)
+        guessed = word.period is None and period == MINUTE
+        window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
         if word.remaining is not None and word.remaining < word.limit:
             window.remember(self.clock(), word.limit - word.remaining)
         self.windows.append(window)
@@ -262,9 +263,13 @@ def _meant(window: RateWindow, word: LimitWord, period: float) -> bool:
     no period (a server that enforces a minute's limits in shorter windows tells what is left of those)."""
     if window.what != word.what:
         return False
-    if word.period is None and word.limit is not None and abs(window.limit - word.limit) <= 0.01 * window.limit:
+    if word.period is None and (window.guessed or _alike(window.limit, word.limit)):
         return True
     return abs(window.period - period) <= SAME_PERIOD * period
+
+
+def _alike(known: float, told: int | None) -> bool:
+    return told is not None and abs(known - told) <= 0.01 * known
 
 
 def period_of(word: LimitWord) -> float:

@@ -159,7 +159,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     lanes = [Lane(one, one.quota or limits, one.prices or prices or Prices(), clock) for one in served]
     _check_lanes(lanes, limits)
     identity = {"task": task.name, **task.identity, **served[0].provider.identity}
-    in_flight = sum(lane.quota.most_in_flight for lane in lanes)
+    in_flight = sum(lane.concurrency.limit for lane in lanes)
     ledger = Ledger.open(folder, identity, in_flight=in_flight, threaded=threaded)
     try:
         if retry_reasons is not None:
@@ -187,6 +187,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
                 gate,
                 retry or RetryPolicy(),
                 first_attempt=first_attempt,
+                reserved_for=in_flight,
                 listener=listen,
                 uniform=(deterministic or random).random,
                 wall=wall,

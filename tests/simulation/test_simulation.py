@@ -64,7 +64,8 @@ def test_a_seed_is_the_same_story_in_any_process() -> None:
     told = set()
     for hashes in ("1", "2", "3"):
         command = [sys.executable, "-m", "tests.simulation", "--replay", "20062"]
-        told.add(subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hashes}, capture_output=True).stdout)
+        environment = {**os.environ, "PYTHONHASHSEED": hashes}
+        told.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
     assert len(told) == 1
     assert b"gave up" in told.pop()
 
