@@ -26,6 +26,8 @@ UNSAVED = 0.0101  # seconds: a commit waits a hundredth of a second for company;
 DAY = 86_400.0  # seconds
 CENT = 1e-9  # US dollars: sums of floats
 ACCEPTED, SET_ASIDE, UNKNOWN, TASK_ERROR = "accepted", "set-aside", "unknown", "task-error"
+TOKENS_ROUNDED = 0.01  # of the limit: a prompt's tokens are estimated by its characters
+FEW = 10  # answers
 TOKENS_OVER = 0.25  # of the limit: estimates of answers whose length is drawn may be so wrong in a small window
 
 
@@ -292,9 +294,11 @@ class Auditor:
         # Where headers tell what remains, the server's count is the one that is kept to: it leaves out what it refused or
         # failed, and it may be read as that of a bucket. Then a wrong reading has to end after some refusals.
         bucket = limits["headers"] and seconds == limits["window"]
-        sure = what == "requests" or (self._sure and seconds == MINUTE)
+        sure = self._sure and seconds == MINUTE
+        if what != "requests" and not sure and limit < FEW * self.scenario.length[1]:
+            return  # a mean says little about a window that holds only a few answers
         law, life = (_Bucket if bucket else _Sliding), 0
-        over = 1.0 if sure else 1.0 + TOKENS_OVER
+        over = 1.0 if what == "requests" else 1.0 + (TOKENS_ROUNDED if sure else TOKENS_OVER)
         window: _Bucket | _Sliding = law(limit * over, seconds)
         anew = [outage.begin + outage.seconds for outage in site.outages if outage.forgets]
         for send in seen:
