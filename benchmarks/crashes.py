@@ -27,7 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from corpus import write_psyqa
-from measuring import simulator, stats
+from measuring import Server, simulator
 
 LOOK = 0.02  # seconds between two looks at the server
 EARLY = 0.15  # of the kills meet a process that has just started
@@ -84,13 +84,13 @@ def moments(rows: int, kills: int, chance: random.Random) -> list[Moment]:
     return found + [Moment(rows, chance.uniform(0, 0.1)) for _ in range(late)]
 
 
-def answered(base_url: str) -> int:
-    return int(stats(base_url)["served"]["completions"])
+def answered(server: Server) -> int:
+    return int(server.stats()["served"]["completions"])
 
 
-def settled(base_url: str) -> dict[str, Any]:
+def settled(server: Server) -> dict[str, Any]:
     """The server's counts once it has seen that the client is gone."""
-    while (counts := stats(base_url))["pending"]:
+    while (counts := server.stats())["pending"]:
         time.sleep(LOOK)
     return counts
 
@@ -104,11 +104,11 @@ def kept(run: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM attempts WHERE paid").fetchone()[0])
 
 
-def kill_at(moment: Moment, command: list[str], base_url: str, log: Path) -> tuple[float, bool]:
+def kill_at(moment: Moment, command: list[str], server: Server, log: Path) -> tuple[float, bool]:
     """Start the command and kill it then. Returns for how long it lived and whether it was killed."""
     with log.open("ab") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         began = time.monotonic()
-        while moment.answers and answered(base_url) < moment.answers and process.poll() is None:
+        while moment.answers and answered(server) < moment.answers and process.poll() is None:
             time.sleep(LOOK)
             assert time.monotonic() - began < PATIENCE, "the run does not go on"
         time.sleep(moment.seconds)
@@ -219,19 +219,19 @@ def claims(
     yield "nothing is left under way", f"{book.flights}", book.flights == 0
 
 
-def crash(arguments: argparse.Namespace, folder: Path, base_url: str, tell: Callable[[str], None]) -> list[Claim]:
+def crash(arguments: argparse.Namespace, folder: Path, server: Server, tell: Callable[[str], None]) -> list[Claim]:
     source, run, log = folder / "psyqa.json", folder / "run", folder / "log.txt"
     write_psyqa(source, arguments.rows, characters=200, seed=arguments.seed)
     command = [
-        sys.executable, "-m", "smile_async.cli", "generate", str(source), str(run), "--base-url", base_url, "--model",
+        sys.executable, "-m", "smile_async.cli", "generate", str(source), str(run), "--base-url", server.base_url, "--model",
         "simulated", "--concurrency", str(arguments.in_flight), "--max-attempts", "1", "--json",
     ]  # fmt: skip
     kills: list[Kill] = []
     lost = ended = 0
     for planned in moments(arguments.rows, arguments.kills, random.Random(arguments.seed)):
         moment = replace(planned, answers=planned.answers and planned.answers + lost)  # those count for nothing
-        alive, was_killed = kill_at(moment, command, base_url, log)
-        counts = settled(base_url)
+        alive, was_killed = kill_at(moment, command, server, log)
+        counts = settled(server)
         served = counts["served"]["completions"]
         before, lost = lost, served - kept(run)
         kills.append(Kill(alive, served, lost - before, counts["max_in_flight"]))
@@ -243,7 +243,7 @@ def crash(arguments: argparse.Namespace, folder: Path, base_url: str, tell: Call
     told = json.loads(done.stdout.splitlines()[-1])
     if ended:
         tell(f"{ended} of the processes had ended before their kill")
-    return list(claims(read_book(run), settled(base_url), told, run, kills, arguments))
+    return list(claims(read_book(run), settled(server), told, run, kills, arguments))
 
 
 def main() -> int:
@@ -256,8 +256,8 @@ def main() -> int:
     arguments = parser.parse_args()
     began = time.monotonic()
     flags = ["--latency", f"base={arguments.latency}", "--breach", "bad-start=0.01", "--seed", str(arguments.seed)]
-    with tempfile.TemporaryDirectory() as folder, simulator(*flags) as base_url:
-        found = crash(arguments, Path(folder), base_url, lambda words: print(words, file=sys.stderr, flush=True))
+    with tempfile.TemporaryDirectory() as folder, simulator(*flags) as server:
+        found = crash(arguments, Path(folder), server, lambda words: print(words, file=sys.stderr, flush=True))
     print(f"{arguments.rows:,} rows, {arguments.kills} kills, seed {arguments.seed}: {time.monotonic() - began:.0f} s")
     for claim, figures, holds in found:
         print(f"  {'holds' if holds else 'BROKEN':<7} {claim}: {figures}")
