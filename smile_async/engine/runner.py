@@ -113,9 +113,9 @@ class Runner(Generic[Item, Value]):
         self._clock = clock or self._loop.time
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they left, to be given up in it
         self._boarding: dict[int, Attempt[Item]] = {}  # admitted; they leave when they have been noted on the disk
-        self._open: set[int] = set()  # attempts that left and are not recorded
+        self._open: dict[int, float] = {}  # attempts that left and are not recorded, and when they left
         self._dispatcher: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
         self.stopped: StopRun | None = None
@@ -269,13 +269,13 @@ class Runner(Generic[Item, Value]):
         if self._boarding.pop(attempt.number, None) is None:
             return  # withdrawn meanwhile
         attempt.admission.lane.departed(attempt.admission.taken)
-        self._open.add(attempt.number)
-        task = self._loop.create_task(self._ask(attempt, self._clock()))
-        self._tasks.add(task)
+        self._open[attempt.number] = left = self._clock()
+        task = self._loop.create_task(self._ask(attempt, left))
+        self._tasks[task] = None
         task.add_done_callback(partial(self._landed, attempt))
 
     def _landed(self, attempt: Attempt[Item], task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if attempt.number in self._open:  # noted here: one that is cancelled before its first step never gets to `_ask`
             self._lose(attempt, INTERRUPTED if task.cancelled() else "")
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
@@ -447,8 +447,7 @@ class Runner(Generic[Item, Value]):
                 self._queue.push(job, at=now + decision.wait if own_wait else None)
 
     def _record(self, attempt: Attempt[Item], settled: _Settled) -> None:
-        self._open.discard(attempt.number)
-        took = self._clock() - attempt.admission.at
+        took = self._clock() - self._open.pop(attempt.number)
         usage = settled.usage
         row = (
             attempt.number,

@@ -4,13 +4,15 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from smile_async.engine import account, schema
 from smile_async.engine.job import FailureKind, Request
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.run import RunReport, StopSwitch
 from smile_async.settings import Limits
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual
-from tests.engine.asking import asking, fail, rows
+from tests.engine.asking import ask_all, asking, fail, query, rows
 
 GOOD = replying("good")
 LIMITED = FailureKind.RATE_LIMITED
@@ -65,3 +67,11 @@ def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
         (97.0, 10.0, 0.0, "here"),
         (100.0, 70.0, 0.0, "here"),
     ]
+
+
+def test_an_attempt_is_noted_as_sent_when_it_left_not_when_it_was_admitted(tmp_path: Path) -> None:
+    """Between the two lies the commit that says it will leave: on a busy disk that may be longer than a short window."""
+    provider = ScriptedProvider(lambda _request, _number: replying("good"), latency=2.0)
+    ask_all(tmp_path, rows(3), provider)
+    noted = [sent_at for (sent_at,) in query(tmp_path, "SELECT sent_at FROM attempts ORDER BY attempt")]
+    assert noted == pytest.approx([at for at, _ in provider.asked], abs=1e-4)

@@ -26,6 +26,8 @@ UNSAVED = 0.0101  # seconds: a commit waits a hundredth of a second for company;
 DAY = 86_400.0  # seconds
 CENT = 1e-9  # US dollars: sums of floats
 ACCEPTED, SET_ASIDE, UNKNOWN, TASK_ERROR = "accepted", "set-aside", "unknown", "task-error"
+TOKENS_ROUNDED = 0.01  # of the limit: a prompt's tokens are estimated by its characters
+FEW = 10  # answers
 TOKENS_OVER = 0.25  # of the limit: estimates of answers whose length is drawn may be so wrong in a small window
 
 
@@ -267,10 +269,11 @@ class Auditor:
     def _check_windows(self) -> None:
         """No minute with more requests or tokens than the client was told, as the server saw them arrive.
 
-        What lies before a step of the wall clock is left out.
+        What lies before a step of the wall clock is left out, and what left late.
         """
         for site in self.scenario.sites:
-            seen = [send for send in self.log if send.endpoint == site.name and send.arrived is not None]
+            log = [send for send in self.log if send.endpoint == site.name]
+            seen = [send for send in log if send.arrived is not None and not send.late]
             seen.sort(key=lambda send: (send.life, send.arrived))
             for name, per_minute in site.quota.items():
                 what, _, period = name.partition("_per_")
@@ -278,7 +281,8 @@ class Auditor:
                 if what == "requests" or (period and self._tokens_are_told_truly(site)):
                     limit = per_minute if period == "day" else per_minute * seconds / MINUTE
                     self._check_window(site, what, limit, seconds, seen)
-            self._check_refusals(site, seen)
+            if not any(send.late for send in log):
+                self._check_refusals(site, seen)
 
     def _tokens_are_told_truly(self, site: Site) -> bool:
         """Not where the server charges `max_tokens`; nor where answers time out: only the short ones are learned of."""
@@ -290,9 +294,11 @@ class Auditor:
         # Where headers tell what remains, the server's count is the one that is kept to: it leaves out what it refused or
         # failed, and it may be read as that of a bucket. Then a wrong reading has to end after some refusals.
         bucket = limits["headers"] and seconds == limits["window"]
-        sure = what == "requests" or (self._sure and seconds == MINUTE)
+        sure = self._sure and seconds == MINUTE
+        if what != "requests" and not sure and limit < FEW * self.scenario.length[1]:
+            return  # a mean says little about a window that holds only a few answers
         law, life = (_Bucket if bucket else _Sliding), 0
-        over = 1.0 if sure else 1.0 + TOKENS_OVER
+        over = 1.0 if what == "requests" else 1.0 + (TOKENS_ROUNDED if sure else TOKENS_OVER)
         window: _Bucket | _Sliding = law(limit * over, seconds)
         anew = [outage.begin + outage.seconds for outage in site.outages if outage.forgets]
         for send in seen:

@@ -52,6 +52,7 @@ class Process:
         self._stalls = dict(life.stalls)
         self._connections: list[_Connection] = []
         self._full = False
+        self._woke_at = float("-inf")
         self.locks: list[int] = []
         self.loop = MortalLoop(self, began + skew)
 
@@ -62,6 +63,10 @@ class Process:
     def awake(self) -> float:
         """Seconds since the process began, without those in which it stood still."""
         return self.now() - self.began - self.stalled
+
+    def just_woke(self) -> bool:
+        """Whether it stood still a moment ago: then what was to leave before that leaves now, and nobody can help it."""
+        return self.loop.time() - self._woke_at < TICK
 
     def die(self) -> None:
         self.dead = True
@@ -97,6 +102,7 @@ class Process:
         if (seconds := self._stalls.pop(step, None)) is not None:
             self.loop.clock.now += seconds
             self.stalled += seconds
+            self._woke_at = self.loop.time()
         if self.dead or (self._death and self._death.what == "step" and step >= self._death.at):
             self.dead = True
             raise Killed

@@ -28,7 +28,8 @@ BUG = "bug"  # the provider raised, as the scenario wanted
 class Send:
     """One request for `endpoint` that process number `life` handed to the network, in the server's seconds.
 
-    `awake` is the time since the process began, without the time it stood still. `arrived` None: nobody heard it.
+    `awake` is the time since the process began, without the time it stood still; `late`: it stood still on the very
+    step before this one, when the request counted as gone already. `arrived` None: nobody heard it.
     `got` is what the process got: `reply`, a kind of failure, `gone`, or empty as long as it waits.
     """
 
@@ -37,6 +38,7 @@ class Send:
     row: str
     at: float
     awake: float
+    late: bool
     arrived: float | None = None
     charge: Usage = NOTHING
     refused: str = ""  # the limit that the server found exceeded
@@ -152,6 +154,7 @@ class Line:
         *,
         now: Callable[[], float],
         awake: Callable[[], float],
+        late: Callable[[], bool],
         dead: Callable[[], bool],
         key: str = KEY,
         breaks_at: int | None = None,
@@ -160,6 +163,7 @@ class Line:
         self.life = life
         self._now = now
         self._awake = awake
+        self._late = late
         self._dead = dead
         self._key = key
         self._breaks_at = breaks_at
@@ -174,7 +178,9 @@ class Line:
     async def ask(self, request: Request) -> Reply | Failure:
         if self._dead():
             await asyncio.Event().wait()
-        send = Send(self.server.site.name, self.life, request.messages[0].content, self._now(), self._awake())
+        send = Send(
+            self.server.site.name, self.life, request.messages[0].content, self._now(), self._awake(), self._late()
+        )
         number = self._asked = self._asked + 1
         server = self.server
         server.log.append(send)

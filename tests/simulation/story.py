@@ -136,6 +136,7 @@ class _Story:
                 self.lives,
                 now=process.now,
                 awake=process.awake,
+                late=process.just_woke,
                 dead=lambda: process.dead,
                 key="another-key" if life.wrong_key == number else KEY,
                 breaks_at=life.provider_breaks if number == 0 else None,

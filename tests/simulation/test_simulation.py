@@ -1,5 +1,8 @@
 """The seeds that CI plays, those that once broke something, and proof that the checks can fail."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -53,6 +56,18 @@ def test_the_same_seed_is_the_same_story(seed: int) -> None:
     assert len(first.trace) > 10
     assert first.trace == second.trace
     assert first.happened == second.happened
+
+
+@pytest.mark.e2e
+def test_a_seed_is_the_same_story_in_any_process() -> None:
+    """20062 gives up many requests at once: their order must not depend on where they lie in memory."""
+    told = set()
+    for hashes in ("1", "2", "3"):
+        command = [sys.executable, "-m", "tests.simulation", "--replay", "20062"]
+        environment = {**os.environ, "PYTHONHASHSEED": hashes}
+        told.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert len(told) == 1
+    assert b"gave up" in told.pop()
 
 
 def test_tracing_changes_nothing() -> None:
