@@ -224,7 +224,8 @@ def crash(arguments: argparse.Namespace, folder: Path, server: Server, tell: Cal
     write_psyqa(source, arguments.rows, characters=200, seed=arguments.seed)
     command = [
         sys.executable, "-m", "smile_async.cli", "generate", str(source), str(run),
-        "--base-url", server.base_url, "--model", "simulated", "--concurrency", str(arguments.in_flight), "--max-attempts", "1", "--json",
+        "--base-url", server.base_url, "--model", "simulated",
+        "--concurrency", str(arguments.in_flight), "--max-attempts", "1", "--json",
     ]  # fmt: skip
     kills: list[Kill] = []
     lost = ended = 0

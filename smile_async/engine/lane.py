@@ -172,7 +172,7 @@ class Lane:
         now = self.clock()
         for window, _ in taken.windows:
             window.refuted()
-        if any([window.is_told for window in self.windows]):
+        if any(window.is_told for window in self.windows):
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room
