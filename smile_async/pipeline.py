@@ -1,7 +1,7 @@
 """`generate_corpus`: source, recipe, engine, rules and corpus, wired together. The command line calls only this."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,8 +62,9 @@ async def generate_corpus(
     """
     folder, options = Path(out), options or Options()
     local = isinstance(provider, Endpoint) and provider.provider == "local"
-    recipe = _with_the_runs_rules(_recipe(options.recipe or (LOCAL_RECIPE if local else "smile")), folder, notify)
-    options = replace(options, recipe=recipe)
+    wanted = _recipe(options.recipe or (LOCAL_RECIPE if local else "smile")).salvaging(options.salvage)
+    recipe = _with_the_runs_rules(wanted, folder, notify)
+    options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
     notes = {
         "source": _source_note(source),
@@ -176,15 +177,17 @@ async def resume_corpus(
     )
 
 
-async def revalidate_corpus(out: str | Path, recipe: str | Path | Recipe | None = None) -> tuple[Revision, Counts]:
+async def revalidate_corpus(
+    out: str | Path, recipe: str | Path | Recipe | None = None, *, salvage: str | Sequence[str] | None = None
+) -> tuple[Revision, Counts]:
     """Judge every reply of a run again, without asking anybody: after a change of rules, or of this package's.
 
     `recipe`: whose rules to judge by; None is the run's own. Its prompt must be the run's: replies to another prompt
-    are another corpus (`RunMismatchError`).
+    are another corpus (`RunMismatchError`). `salvage`: the steps to mend replies by, in place of the recipe's.
     """
     folder = Path(out)
     before = Recipe.model_validate(read_notes(folder)["recipe"])
-    wanted = before if recipe is None else _recipe(recipe)
+    wanted = (before if recipe is None else _recipe(recipe)).salvaging(salvage)
     # The run stays what it is, under its name: only the rules are others, and `smile retry` then judges by them.
     after = wanted.model_copy(update={"name": before.name, "version": before.version})
     if after.digest != before.digest:

@@ -183,6 +183,7 @@ class FileSettings(_Settings):
     retry: RetryPolicy = RetryPolicy()
     intake: Intake = Intake()
     recipe: str | None = None
+    salvage: str | tuple[str, ...] | None = None
 
 
 def read_settings(path: Path) -> FileSettings:

@@ -120,13 +120,16 @@ def _refused(answer: _Answer, finish_reason: str | None, refusal: str | None) ->
     return None
 
 
-def _read(text: str, form: DialogueFormat) -> _Answer:
+def without_escapes(text: str) -> str:
+    """The answer without thoughts, and with a real line break for every kind of one."""
     text = _without_thoughts(text).lstrip("\ufeff \t\r\n")
     if "\\" in text:
         text = _WRITTEN_BREAK.sub("\n", text) if "\\\\n" in text else text.replace("\\n", "\n")
-    if "\r" in text:
-        text = text.replace("\r", "\n")
-    text = text.strip()
+    return text.replace("\r", "\n") if "\r" in text else text
+
+
+def _read(text: str, form: DialogueFormat) -> _Answer:
+    text = without_escapes(text).strip()
     lines = _lines(text, form)
     return _Answer(text, lines, _spoken(lines))
 

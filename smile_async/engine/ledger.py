@@ -33,7 +33,7 @@ CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all o
 
 Row = tuple[Any, ...]
 OnCommit = Callable[[Sequence[Event], int], None]
-WIDTHS = {"rows": 5, "flights": 4, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2}
+WIDTHS = {"rows": 5, "flights": 4, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2, "amended": 2}
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
 JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
 

@@ -31,6 +31,7 @@ CREATE TABLE outcomes (ordinal INTEGER PRIMARY KEY, state TEXT NOT NULL, reason 
                        note TEXT NOT NULL);
 CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
 """
+AMENDED = "CREATE TABLE IF NOT EXISTS amended (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);"
 # meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
 # rows      every row that was read; item NULL: it could not be read and was set aside
 # flights   attempts under way and the most each may cost; after a crash: attempts whose fate is unknown
@@ -42,6 +43,8 @@ CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
 # outcomes  where a row ended: accepted or set-aside with its reason; a row without one is pending; note: the flags of
 #           an accepted row, or what was wrong with a row that was never asked
 # results   the values of the accepted rows
+# amended   replies to a request that the task had changed after a rejection, and how; runs of earlier versions get it
+#           when they are written to again
 
 
 def make_private_folder(folder: Path) -> None:
@@ -69,6 +72,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only=OFF")
         if not connection.execute("SELECT 1 FROM pragma_table_info('flights') WHERE name = 'ceiling_usd'").fetchone():
             connection.execute("ALTER TABLE flights ADD COLUMN ceiling_usd REAL NOT NULL DEFAULT 0")
+        connection.execute(AMENDED)
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
@@ -88,7 +92,7 @@ def _create(path: Path) -> None:
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size={PAGE}")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
+        connection.executescript(f"BEGIN;{TABLES}{AMENDED}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
     new.replace(path)
 
 
