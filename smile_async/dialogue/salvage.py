@@ -68,9 +68,8 @@ def salvage(
     draft = _read(text, form, allowed)
     found = _judged(draft, form, finish_reason, source)
     if found is None and Step.TAIL in allowed and finish_reason != "content_filter":
-        cut_off = finish_reason == CUT_OFF
-        draft = _to_last_exchange(draft, form, cut_off=cut_off)
-        found = _judged(draft, form, None if cut_off else finish_reason, source)
+        draft = _to_last_exchange(draft, form, finish_reason)
+        found = _judged(draft, form, None if finish_reason == CUT_OFF else finish_reason, source)
     return found
 
 
@@ -149,16 +148,19 @@ def _without_remarks(draft: _Draft, form: DialogueFormat, allowed: frozenset[Ste
     return draft
 
 
-def _to_last_exchange(draft: _Draft, form: DialogueFormat, *, cut_off: bool) -> _Draft:
+def _to_last_exchange(draft: _Draft, form: DialogueFormat, finish_reason: str | None) -> _Draft:
     """Without what was not said to its end, and then without what the first role of the recipe says to no answer.
 
     An answer that was cut off at the token limit loses its last line, however whole it looks, unless a separator
-    followed it; and where that line has no speaker, what it went on with.
+    followed it; and where that line has no speaker, what it went on with. So does one whose server says nothing of how
+    it ended, when its last line does not end as sentences do. Where the server says that the model had done, only the
+    beginning of a label goes.
     """
-    lines = list(draft.lines)
+    lines, cut_off = list(draft.lines), finish_reason == CUT_OFF
+    unfinished = cut_off or (finish_reason is None and bool(lines) and not ends_sentence(lines[-1][1]))
     if lines and _is_stump(lines[-1], form):
         lines.pop()
-    elif lines and not draft.ended and (cut_off or not ends_sentence(lines[-1][1])):
+    elif unfinished and not draft.ended:
         while lines and lines[-1][0] is None:
             lines.pop()
         if lines:

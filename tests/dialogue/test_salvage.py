@@ -151,6 +151,18 @@ def test_a_trimmed_dialogue_has_enough_turns_or_stays_broken() -> None:
     assert salvage(text, form=form(min_turns=3), finish_reason="length") is None
 
 
+@pytest.mark.parametrize(
+    ("finish_reason", "kept"),
+    [("length", 2), (None, 2), ("stop", None)],
+)
+def test_without_a_word_of_the_server_an_open_sentence_counts_as_cut_off(
+    finish_reason: str | None, kept: int | None
+) -> None:
+    """The last line has no speaker: it went on with the utterance before it."""
+    saved = said(salvage(FOUR + "\n那么我", form=form(), finish_reason=finish_reason))
+    assert (None if saved is None else len(saved)) == kept
+
+
 def test_a_stump_is_trimmed_also_where_the_server_does_not_say_that_it_cut() -> None:
     saved = salvage(FOUR + "\n求助", form=form(), finish_reason=None)
     assert (saved and saved.text, saved and saved.steps) == (FOUR, (Step.TAIL,))
