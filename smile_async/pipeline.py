@@ -61,9 +61,7 @@ async def generate_corpus(
     `out` holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
     """
     folder, options = Path(out), options or Options()
-    local = isinstance(provider, Endpoint) and provider.provider == "local"
-    wanted = _recipe(options.recipe or (LOCAL_RECIPE if local else "smile")).salvaging(options.salvage)
-    recipe = _with_the_runs_rules(wanted, folder, notify)
+    recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
     options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
     notes = {
@@ -213,6 +211,12 @@ def read_notes(folder: Path) -> dict[str, Any]:
     if notes["recipe"] is None:
         raise RunNotFoundError(f"{folder}: the run ended before its first row.", hint="Start it again.")
     return notes
+
+
+def recipe_for(provider: Provider | Endpoint, options: Options) -> Recipe:
+    """The recipe that the options name, or the one that suits who is asked."""
+    local = isinstance(provider, Endpoint) and provider.provider == "local"
+    return _recipe(options.recipe or (LOCAL_RECIPE if local else "smile")).salvaging(options.salvage)
 
 
 def _recipe(recipe: str | Path | Recipe) -> Recipe:
