@@ -77,7 +77,8 @@ class Seen:
 class Rates:
     """What cannot be known without asking. `basis` says where it comes from, `replies` from how many (0: assumed).
 
-    `completion` tokens at a prompt of `at` characters, and `slope` more for each character above that.
+    `completion` tokens at a prompt of `at` characters, and `slope` more for each character above that. `latency` is
+    that of a reply, `busy` that of any request, failed ones included (None: the same); both in seconds.
     """
 
     basis: str
@@ -94,6 +95,7 @@ class Rates:
     at: float = 0.0
     replies: int = 0
     deviation: float = 0.0
+    busy: float | None = None
     assumptions: tuple[str, ...] = ()
 
     def prompt_tokens(self, size: Size) -> float:
@@ -139,6 +141,7 @@ def learned(basis: str, seen: Sequence[Seen], fates: Fates, otherwise: Rates) ->
         final=fates.first_final / max(fates.answered, 1),
         refused=fates.refused / max(fates.answered + fates.refused, 1),
         failed=fates.failed / replies,
+        busy=fates.busy,
         assumptions=otherwise.assumptions[:2],
     )
     counted = [one for one in seen if one.completion_tokens > 0 or one.prompt_tokens > 0]
@@ -197,7 +200,8 @@ def _slope(sizes: Sequence[float], lengths: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How many seconds the run takes at least because of one limit; `limit` is in the limit's own unit."""
+    """How many seconds the run takes at least because of one limit, without what the first and the last requests add;
+    `limit` is in the limit's own unit."""
 
     name: str
     limit: float
@@ -206,8 +210,9 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`bounds`: the slowest first; the first one binds. `uncertain`: share by which tokens may be off (two standard
-    errors), None where they rest on assumptions. Money is None without prices."""
+    """`bounds`: the slowest first; that one binds, and `seconds` is what it comes to with the first and last requests.
+    `uncertain`: share by which tokens may be off (two standard errors), None where they rest on assumptions. Money is
+    None without prices."""
 
     work: Work
     rates: Rates
@@ -254,10 +259,6 @@ def predict(
     prompt = rates.prompt_tokens(work.size) * times
     completion = replies * rates.completion_tokens(work.size.total / max(work.rows, 1), max_tokens)
     bounds = _bounds(limits, rates, requests, prompt, completion)
-    timed = sorted(
-        (Bound(each.name, each.limit, each.seconds + _edges(each, rates, requests, most)) for each in bounds),
-        key=lambda bound: -bound.seconds,
-    )
     return Plan(
         work=work,
         rates=rates,
@@ -268,8 +269,8 @@ def predict(
         completion_tokens=completion,
         cost_usd=None if prices is None else prices.cost(prompt, completion),
         budget_usd=None if limits.budget_usd is None else max(limits.budget_usd - spent_usd, 0.0),
-        seconds=timed[0].seconds if work.rows else 0.0,
-        bounds=tuple(timed),
+        seconds=max(bound.seconds + _edges(bound, rates, requests, most) for bound in bounds),
+        bounds=tuple(sorted(bounds, key=lambda bound: -bound.seconds)),
         uncertain=_uncertain(rates, most, prompt, completion),
     )
 
@@ -317,7 +318,7 @@ def _by_day(name: str, per_day: float, amount: float, otherwise: float) -> Bound
 
 def _in_flight(limits: Limits, rates: Rates, requests: float) -> Bound:
     """Little's law. Where the number is found from the answers, it doubles from `FIRST_IN_FLIGHT` on."""
-    latency, most = rates.latency, limits.most_in_flight
+    latency, most = rates.latency if rates.busy is None else rates.busy, limits.most_in_flight
     if limits.concurrency is not None or latency <= 0:
         return Bound("requests in flight", most, requests * latency / most)
     seconds, sent, now = 0.0, 0.0, min(FIRST_IN_FLIGHT, most)
@@ -331,8 +332,10 @@ def _in_flight(limits: Limits, rates: Rates, requests: float) -> Bound:
 def _edges(bound: Bound, rates: Rates, requests: float, most: int) -> float:
     """Seconds that the first request, sent alone, and the last ones add: their answers, and those to rows that are
     asked again at the very end."""
-    if not requests or not bound.seconds:
+    if not requests:
         return 0.0
+    if not bound.seconds:  # a server that answers at once
+        return rates.latency
     by_rate = requests / bound.seconds * rates.latency + 1
     under_way = min(requests, bound.limit if "flight" in bound.name else by_rate)
     rounds = 0.0
@@ -346,8 +349,8 @@ def _edges(bound: Bound, rates: Rates, requests: float, most: int) -> float:
 
 
 def _uncertain(rates: Rates, most: int, prompt: float, completion: float) -> float | None:
-    """Two standard errors of the sum of tokens, as a share of it: of the answers' mean length and of how often rows are
-    asked again."""
+    """Two standard errors of the sum of tokens, as a share of it: of the answers' mean length, of how often rows are
+    asked again, and of how many are refused."""
     if not rates.replies:
         return None
     length = rates.deviation / math.sqrt(rates.replies) / max(rates.completion, 1.0)
@@ -357,7 +360,8 @@ def _uncertain(rates: Rates, most: int, prompt: float, completion: float) -> flo
     error = math.sqrt(share * (1 - share) / (rates.replies + 4))
     low, high = (_replies_a_row(_with_first(rates, rates.first + sign * error), most) for sign in (1, -1))
     of_asking = (high - low) / 2 / _replies_a_row(rates, most)
-    return 2 * math.sqrt(of_answers**2 + of_asking**2)
+    of_refusals = math.sqrt(rates.refused * (1 - rates.refused) / rates.replies) / max(1 - rates.refused, 0.1)
+    return 2 * math.sqrt(of_answers**2 + of_asking**2 + of_refusals**2)
 
 
 def _with_first(rates: Rates, first: float) -> Rates:

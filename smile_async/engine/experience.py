@@ -24,7 +24,8 @@ class PastReply:
 class Fates:
     """Rows by what came of them. `answered`: had a reply; `first_good`: the first was accepted; `first_final`: the
     first ended the row (a filter); `later`, `later_good`: replies after the first. `refused`: rows that ended without
-    a reply; `failed`: attempts that brought none though the server took them, those that were final left out."""
+    a reply; `failed`: attempts that brought none though the server took them, those that were final left out; `busy`:
+    seconds that an attempt took on average, whatever came of it."""
 
     answered: int
     first_good: int
@@ -33,6 +34,7 @@ class Fates:
     later_good: int = 0
     refused: int = 0
     failed: int = 0
+    busy: float | None = None
 
 
 def past_replies(connection: sqlite3.Connection, *, most: int) -> Iterator[PastReply]:
@@ -71,7 +73,13 @@ def read_fates(connection: sqlite3.Connection) -> Fates:
         f"SELECT count(*) FROM attempts WHERE NOT paid AND verdict NOT IN ({marks(len(free))})",  # noqa: S608 (marks)
         free,
     ).fetchone()[0]
-    return Fates(*(int(number) for number in (*answered, refused, failed)))
+    waits = (LOST, *map(str, NOT_THE_ROW))
+    busy = connection.execute(
+        f"SELECT avg(took) FROM attempts WHERE verdict NOT IN ({marks(len(waits))})",  # noqa: S608 (marks)
+        waits,
+    ).fetchone()[0]
+    rows, first_good, first_final, later, later_good = map(int, answered)
+    return Fates(rows, first_good, first_final, later, later_good, refused, failed, busy)
 
 
 def ended_rows(connection: sqlite3.Connection) -> set[str]:
