@@ -105,6 +105,8 @@ def _broken(
     if not answer.lines:
         yield Violation(Code.EMPTY, "no text")
         return
+    if not answer.spoken and not rules.bad_speaker and any(role is not None for role, _ in answer.lines):
+        yield Violation(Code.EMPTY, "speakers and no words")  # else nothing would be a dialogue
     yield from broken_form(answer.lines, form, answer.text)
     if answer.spoken:
         yield from broken_content(answer.spoken, form, source)
