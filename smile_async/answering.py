@@ -1,19 +1,19 @@
 """From an endpoint in the settings to a provider that can be asked, open for as long as it is needed."""
 
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
+from smile_async.engine.lane import Served
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe
-from smile_async.settings import OPENAI, OPENAI_KEY, Endpoint, Limits, Timeouts
+from smile_async.settings import Endpoint, Limits, Quota, Timeouts
 
 if TYPE_CHECKING:
     import httpx
@@ -22,56 +22,102 @@ LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow,
 OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
 
 
-def _within_open_files(limits: Limits, notify: Callable[[str], None]) -> Limits:
-    """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
-    from smile_async.provider import raise_open_files_limit
-
-    room = raise_open_files_limit(limits.most_in_flight + OTHER_FILES) - OTHER_FILES
-    if room >= limits.most_in_flight:
-        return limits
-    fewer = max(room, 1)
-    notify(
-        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not {limits.most_in_flight:,}."
-        " For more, raise the limit (ulimit -n)."
-    )
-    return limits.model_copy(update={"concurrency": fewer})
-
-
 @asynccontextmanager
 async def answering(
-    provider: Provider | Endpoint,
+    provider: Provider | Endpoint | Sequence[Endpoint],
     recipe: Recipe,
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
-) -> AsyncIterator[tuple[Provider, Limits]]:
-    """The provider to ask, open while the block runs, and the limits that suit it."""
-    if not isinstance(provider, Endpoint):
-        yield provider, options.limits
-    elif provider.provider == "local":
-        async with _local(provider, recipe, options, notify) as (chat, limits):
-            yield chat, limits
-    else:
-        limits = _within_open_files(options.limits, notify)
-        async with _chat(provider, recipe, replace(options, limits=limits), client) as chat:
-            yield chat, limits
+) -> AsyncIterator[tuple[list[Served], Limits]]:
+    """Whom to ask, open while the block runs, and the limits that suit them."""
+    if isinstance(provider, Endpoint):
+        provider = [provider]
+    elif not isinstance(provider, Sequence):
+        yield [Served(provider)], options.limits
+        return
+    limits = _within_open_files(provider, options.limits, notify)
+    async with AsyncExitStack() as stack:
+        served: list[Served] = []
+        for endpoint in provider:
+            at = replace(options, limits=limits)
+            served.append(await stack.enter_async_context(_served(endpoint, recipe, at, client, notify)))
+        names = told_apart([one.name for one in served])
+        yield [replace(one, name=name) for one, name in zip(served, names, strict=True)], limits
+
+
+def _within_open_files(endpoints: Sequence[Endpoint], limits: Limits, notify: Callable[[str], None]) -> Limits:
+    """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
+    from smile_async.provider import raise_open_files_limit
+
+    wanted = sum((endpoint.quota or limits).most_in_flight for endpoint in endpoints)
+    room = raise_open_files_limit(wanted + OTHER_FILES) - OTHER_FILES
+    if room >= wanted:
+        return limits
+    fewer = max(room // len(endpoints), 1)
+    if limits.concurrency is not None:  # else fewer are found to be enough, or are all there can be
+        notify(
+            f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not"
+            f" {limits.concurrency:,}. For more, raise the limit (ulimit -n)."
+        )
+    return limits.model_copy(update={"concurrency": fewer})
+
+
+@asynccontextmanager
+async def _served(
+    endpoint: Endpoint,
+    recipe: Recipe,
+    options: Options,
+    client: "httpx.AsyncClient | None",
+    notify: Callable[[str], None],
+) -> AsyncIterator[Served]:
+    """One endpoint, open while the block runs."""
+    quota = endpoint.quota
+    async with AsyncExitStack() as stack:
+        if endpoint.provider == "local":
+            asked, quota = await stack.enter_async_context(_local(endpoint, recipe, options, notify))
+        else:
+            asked = provider_for(endpoint, recipe, options, client)
+            stack.push_async_callback(asked.aclose)
+        yield Served(asked, name_of(endpoint), quota, endpoint.prices, endpoint.weight)
+
+
+def name_of(endpoint: Endpoint) -> str:
+    """Its own name, or its host. Raises `SettingsError` where it has no address."""
+    from smile_async.provider.dialects import base_url_of
+
+    if endpoint.name or endpoint.provider == "local":
+        return endpoint.name or endpoint.provider
+    return urlsplit(base_url_of(endpoint)).netloc
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The same names made different: two keys at one host are host and host#2."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for name in names:
+        seen[name] += 1
+        apart.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return apart
 
 
 @asynccontextmanager
 async def _local(
     endpoint: Endpoint, recipe: Recipe, options: Options, notify: Callable[[str], None]
-) -> AsyncIterator[tuple[Provider, Limits]]:
+) -> AsyncIterator[tuple[Provider, Quota | None]]:
     from smile_async.provider.local import local_endpoint
 
     async with local_endpoint(_model_file(endpoint), notify=notify) as served:
-        limits, timeouts = options.limits, options.timeouts
-        if "concurrency" not in limits.model_fields_set:
-            limits = limits.model_copy(update={"concurrency": served.concurrency})
-        if not timeouts.model_fields_set:
-            timeouts = LOCAL_TIMEOUTS
-        at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="")
-        async with _chat(at, recipe, replace(options, limits=limits, timeouts=timeouts), None) as chat:
-            yield chat, limits
+        quota: Quota = endpoint.quota or options.limits
+        if "concurrency" not in quota.model_fields_set:
+            quota = quota.model_copy(update={"concurrency": served.concurrency})
+        timeouts = options.timeouts if options.timeouts.model_fields_set else LOCAL_TIMEOUTS
+        at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="", quota=quota)
+        asked = provider_for(at, recipe, replace(options, timeouts=timeouts))
+        try:
+            yield asked, quota
+        finally:
+            await asked.aclose()
 
 
 def _model_file(endpoint: Endpoint) -> Path | None:
@@ -84,49 +130,21 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
-@asynccontextmanager
-async def _chat(
-    endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None"
-) -> AsyncIterator[Provider]:
-    from smile_async.provider.chat import ChatProvider
+def provider_for(
+    endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None" = None
+) -> Provider:
+    """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
-    if not endpoint.model:
-        raise SettingsError("No model is named.", hint="Endpoint(model=...); --model; or [endpoint] in smile.toml.")
-    sampling = options.sampling.over(recipe.sampling)
-    chat = ChatProvider(
-        base_url=base_url_of(endpoint),
-        model=endpoint.model,
-        api_key=_api_key(endpoint),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        extra=sampling.extra,
-        headers={name: value.get_secret_value() for name, value in endpoint.headers.items()},
+    Opens nothing yet. Raises `SettingsError` for an address, a key or a sampling that cannot be used.
+    """
+    from smile_async.provider.dialects import dialect_for
+    from smile_async.provider.server import ServerProvider
+
+    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
+    quota = endpoint.quota or options.limits
+    return ServerProvider(
+        dialect_for(endpoint, sampling),
         timeouts=options.timeouts,
-        max_connections=options.limits.most_in_flight,
+        max_connections=quota.most_in_flight,
         client=client,
     )
-    try:
-        yield chat
-    finally:
-        await chat.aclose()
-
-
-def base_url_of(endpoint: Endpoint) -> str:
-    """The endpoint's own address, else `OPENAI_BASE_URL` or `OPENAI_API_BASE`, else OpenAI's."""
-    return endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or OPENAI
-
-
-def _api_key(endpoint: Endpoint) -> SecretStr | None:
-    """The key from the environment. None for a server that needs none; OpenAI's own needs one."""
-    key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
-    if not key and endpoint.api_key_env not in ("", OPENAI_KEY):
-        named = endpoint.api_key_env if endpoint.api_key_env.isupper() else "The variable that api_key_env names"
-        raise SettingsError(
-            f"{named} is not set.", hint="api_key_env is the name of an environment variable, not a key."
-        )
-    if not key and not endpoint.headers and base_url_of(endpoint) == OPENAI:
-        raise SettingsError(
-            f"{endpoint.api_key_env} is not set, and {OPENAI} needs a key.",
-            hint=f"export {endpoint.api_key_env}=..., or name another server (base_url), or use provider local.",
-        )
-    return SecretStr(key) if key else None

@@ -1,6 +1,6 @@
 """Dialogue generation as a task for the engine: render a row with the recipe, judge the answer by its rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import orjson
 
 from smile_async.dialogue.model import Dialogue
 from smile_async.dialogue.parse import Valid, judge
+from smile_async.dialogue.rules import Spoken
 from smile_async.dialogue.salvage import CUT_OFF, salvage
 from smile_async.dialogue.steps import Step
 from smile_async.engine.job import Message, Reply, Request
@@ -22,7 +23,7 @@ MORE_TOKENS = 2  # times the request's own max_tokens, once, after an answer tha
 
 def dialogue_task(
     recipe: Recipe, *, max_tokens: int | None = None, rows: Mapping[str, Any] | None = None
-) -> Task[Seed, Dialogue]:
+) -> Task[Seed, Sequence[Spoken]]:
     """The recipe as a task. `max_tokens` is the request's, None leaves it to the server; `rows` is what of the intake
     shapes the rows (`rows.rows_identity`).
 
@@ -33,22 +34,22 @@ def dialogue_task(
 
     def render(seed: Seed) -> Request:
         messages = recipe.render(seed.pair, seed.topic)
-        return Request(tuple(Message(role, content) for role, content in messages), max_tokens)
+        return Request(tuple([Message(role, content) for role, content in messages]), max_tokens)
 
-    def accept(seed: Seed, reply: Reply) -> Accepted[Dialogue] | Rejected:
+    def accept(seed: Seed, reply: Reply) -> Accepted[Sequence[Spoken]] | Rejected:
         if reply.finish_reason == "content_filter":
-            return Rejected(CONTENT_FILTER, "finish_reason content_filter")
+            return Rejected(CONTENT_FILTER, reply.filtered or "finish_reason content_filter")
         verdict = judge(
             reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
         )
         if isinstance(verdict, Valid):
-            return Accepted(verdict.dialogue, verdict.flags)
+            return Accepted(verdict.spoken, verdict.flags)
         saved = salvage(
             reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
         )
         if saved is None:
             return Rejected(str(verdict.code), verdict.detail)
-        return Accepted(saved.valid.dialogue, (*saved.valid.flags, *saved.flags), mended=True)
+        return Accepted(saved.valid.spoken, (*saved.valid.flags, *saved.flags), mended=True)
 
     def amend(seed: Seed, reply: Reply, rejected: Rejected) -> Amended | None:
         steps = form.salvage.steps
@@ -67,10 +68,10 @@ def dialogue_task(
         name="dialogue",
         render=render,
         accept=accept,
-        amend=amend,
+        amend=amend if Step.MORE_TOKENS in form.salvage.steps or Step.RE_ASK in form.salvage.steps else None,
         dump_item=Seed.dump,
         load_item=Seed.load,
-        dump_value=dump_dialogue,
+        dump_value=dump_spoken,
         identity={
             "recipe": recipe.name,
             "recipe_version": recipe.version,
@@ -82,10 +83,9 @@ def dialogue_task(
     )
 
 
-def dump_dialogue(dialogue: Dialogue) -> bytes:
+def dump_spoken(spoken: Sequence[Spoken]) -> bytes:
     """A dialogue as the ledger keeps it: a JSON list of {role, content}, the released corpus's own shape."""
-    said: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in dialogue.utterances]
-    return orjson.dumps(said)
+    return orjson.dumps([{"role": role, "content": content} for role, content in spoken])
 
 
 def load_dialogue(data: bytes) -> Dialogue:

@@ -36,7 +36,7 @@ async def generate_corpus(
     source: Given,
     out: str | Path,
     *,
-    provider: Provider | Endpoint,
+    provider: Provider | Endpoint | Sequence[Endpoint],
     options: Options | None = None,
     listener: Listener | None = None,
     stop: StopSwitch | None = None,
@@ -48,8 +48,9 @@ async def generate_corpus(
     """Make a dialogue of every row of `source` and keep it all in the run folder `out`; go on where a run was left.
 
     `source`: a path (PsyQA JSON, JSONL, CSV, Parquet), QAs in memory (`QAPair` or dicts with question, description,
-    answer), or None for recipes that need none. `provider`: an `Endpoint` (its key is read from the environment), or
-    anything with `ask` (see `engine.task.Provider`).
+    answer), or None for recipes that need none. `provider`: an `Endpoint` (its key is read from the environment),
+    several that serve the same model (each with its own quota and prices), or anything with `ask` (see
+    `engine.task.Provider`).
     `client`: your own `httpx.AsyncClient` (proxies, `MockTransport`), left open. `listener` gets every event on the
     loop (a `Pulse` each `pulse` seconds, if given), `stop` ends the run from outside, `notify` gets a line for a person
     now and then (a model's terms). `retry_reasons` first gives set-aside rows another chance: those with these reasons,
@@ -61,6 +62,7 @@ async def generate_corpus(
     `out` holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
     """
     folder, options = Path(out), options or Options()
+    endpoints = endpoints_of(provider)
     recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
     options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
@@ -68,7 +70,7 @@ async def generate_corpus(
         "source": _source_note(source),
         "expected_rows": expected_rows(rows, options.intake),
         "recipe": recipe.model_dump(mode="json"),
-        "endpoint": _endpoint_note(provider) if isinstance(provider, Endpoint) else None,
+        "endpoint": [_endpoint_note(endpoint) for endpoint in endpoints] or None,
         "options": options.as_notes(),
     }
     max_tokens = options.sampling.over(recipe.sampling).max_tokens
@@ -127,7 +129,7 @@ def _write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
 async def resume_corpus(
     out: str | Path,
     *,
-    provider: Provider | Endpoint | None = None,
+    provider: Provider | Endpoint | Sequence[Endpoint] | None = None,
     changes: Callable[[Options], Options] = lambda options: options,
     retry_reasons: Iterable[str] | None = None,
     listener: Listener | None = None,
@@ -154,7 +156,7 @@ async def resume_corpus(
     if provider is None:
         if notes["endpoint"] is None:
             raise RunNotFoundError(f"{folder}: its provider was an object of the caller's.", hint="Pass provider=.")
-        provider = noted_endpoint(notes["endpoint"])
+        provider = noted_endpoints(notes["endpoint"])
     wanted = _recipe(options.recipe or recipe)
     if wanted.digest != recipe.digest:
         raise RunMismatchError(
@@ -213,9 +215,9 @@ def read_notes(folder: Path) -> dict[str, Any]:
     return notes
 
 
-def recipe_for(provider: Provider | Endpoint, options: Options) -> Recipe:
+def recipe_for(provider: Provider | Endpoint | Sequence[Endpoint], options: Options) -> Recipe:
     """The recipe that the options name, or the one that suits who is asked."""
-    local = isinstance(provider, Endpoint) and provider.provider == "local"
+    local = any(endpoint.provider == "local" for endpoint in endpoints_of(provider))
     return _recipe(options.recipe or (LOCAL_RECIPE if local else "smile")).salvaging(options.salvage)
 
 
@@ -236,6 +238,19 @@ def _endpoint_note(endpoint: Endpoint) -> dict[str, Any]:
     return note | {"header_names": sorted(endpoint.headers)}
 
 
+def endpoints_of(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """Those that the settings name; none where the caller brings a provider."""
+    if isinstance(provider, Endpoint):
+        return [provider]
+    return provider if isinstance(provider, Sequence) else []
+
+
+def noted_endpoints(notes: list[dict[str, Any]] | dict[str, Any], given: Sequence[Endpoint] = ()) -> list[Endpoint]:
+    """The endpoints of a run, with the headers of those `given` anew. Raises `SettingsError` when one is missing."""
+    headers = {name: value for endpoint in given for name, value in endpoint.headers.items()}
+    return [noted_endpoint(note, headers) for note in ([notes] if isinstance(notes, dict) else notes)]
+
+
 def noted_endpoint(note: dict[str, Any], headers: Mapping[str, SecretStr] | None = None) -> Endpoint:
     """The endpoint of a run, with `headers` given anew. Raises `SettingsError` when one it had is missing."""
     values = {key: value for key, value in note.items() if key != "header_names"}
@@ -245,7 +260,8 @@ def noted_endpoint(note: dict[str, Any], headers: Mapping[str, SecretStr] | None
             f"The run was started with the header {missing[0]!r}, whose value is not kept.",
             hint="Give it again: [endpoint.headers] in smile.toml, or provider=Endpoint(...) from Python.",
         )
-    return Endpoint(**values, headers=headers or {})
+    kept = {name: value for name, value in (headers or {}).items() if name in note["header_names"]}
+    return Endpoint(**values, headers=kept)
 
 
 def _source_note(source: Given) -> str | None:

@@ -5,11 +5,12 @@ Nothing is asked, but with `pilot`, whose rows are kept in the run folder so tha
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smile_async.answering import name_of, told_apart
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, experience, schema
 from smile_async.engine.events import Listener
@@ -18,9 +19,10 @@ from smile_async.engine.ledger import Ledger
 from smile_async.engine.task import Provider, Task
 from smile_async.errors import RunInUseError, RunMismatchError, UsageError
 from smile_async.options import Options
-from smile_async.pipeline import generate_corpus, read_notes, recipe_for
-from smile_async.plan import Plan, Rates, Seen, Size, Work, assumed, learned, predict, size_of
+from smile_async.pipeline import endpoints_of, generate_corpus, read_notes, recipe_for
+from smile_async.plan import Place, Plan, Work, predict
 from smile_async.prompt.recipe import Recipe
+from smile_async.rates import Rates, Seen, Size, assumed, learned, size_of
 from smile_async.rows import Given, Seed, opened, rows_identity, seeds
 from smile_async.settings import Endpoint
 
@@ -38,7 +40,7 @@ async def plan_corpus(
     source: Given,
     out: str | Path | None = None,
     *,
-    provider: Provider | Endpoint,
+    provider: Provider | Endpoint | Sequence[Endpoint],
     options: Options | None = None,
     like: str | Path | None = None,
     pilot: int | None = None,
@@ -78,7 +80,15 @@ async def plan_corpus(
         policy=options.retry,
         max_tokens=max_tokens,
         spent_usd=there.spent_usd,
+        places=_places(endpoints_of(provider)),
     )
+
+
+def _places(endpoints: Sequence[Endpoint]) -> list[Place]:
+    if len(endpoints) < 2:
+        return [Place(quota=one.quota, prices=one.prices) for one in endpoints] or [Place()]
+    names = told_apart([name_of(one) for one in endpoints])
+    return [Place(name, one.quota, one.prices) for name, one in zip(names, endpoints, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,9 @@ class _Standing:
     spent_usd: float = 0.0
 
     @classmethod
-    def of(cls, folder: Path | None, task: Task[Seed, Any], provider: Provider | Endpoint) -> "_Standing":
+    def of(
+        cls, folder: Path | None, task: Task[Seed, Any], provider: Provider | Endpoint | Sequence[Endpoint]
+    ) -> "_Standing":
         if folder is None or not (folder / schema.DATABASE).exists():
             return cls()
         with schema.reading(folder) as reader:
@@ -103,12 +115,17 @@ class _Standing:
         return cls(identity_digest(identity), ended, rates, counts.spend_usd + counts.perhaps_usd)
 
 
-def _check(folder: Path, identity: dict[str, Any], task: Task[Seed, Any], provider: Provider | Endpoint) -> None:
+def _check(
+    folder: Path,
+    identity: dict[str, Any],
+    task: Task[Seed, Any],
+    provider: Provider | Endpoint | Sequence[Endpoint],
+) -> None:
     """`smile generate` would refuse another recipe or model: better said now."""
     wanted: dict[str, Any] = {**task.identity}
-    if isinstance(provider, Endpoint):
-        wanted |= {"model": provider.model} if provider.provider != "local" else {}
-    else:
+    for endpoint in endpoints_of(provider):
+        wanted |= {"model": endpoint.model} if endpoint.provider != "local" else {}
+    if not isinstance(provider, Endpoint | Sequence):
         wanted |= provider.identity
     if differ := sorted(key for key, value in wanted.items() if identity.get(key) != value):
         raise RunMismatchError(

@@ -5,19 +5,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from filelock import FileLock, Timeout
 
-from smile_async.corpus.formats import CorpusFormat, ExportReport, Record, RoleMap, write_corpus
-from smile_async.dialogue_task import load_dialogue
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
 from smile_async.errors import StoppedError, UsageError
 from smile_async.filing import whole_file
-from smile_async.prompt.recipe import Recipe
-from smile_async.rows import Seed
+
+if TYPE_CHECKING:  # `smile status` needs none of this: half of its time
+    from smile_async.corpus.formats import CorpusFormat, ExportReport, Record
+    from smile_async.prompt.recipe import Recipe
 
 CORPUS = "corpus.jsonl"
 ASIDE = "set-aside.jsonl"
@@ -143,14 +143,20 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def recipe_of(folder: str | Path) -> Recipe:
+def recipe_of(folder: str | Path) -> "Recipe":
     """The recipe that the run was started with (or last judged by), as it was then."""
+    from smile_async.prompt.recipe import Recipe
+
     with schema.reading(Path(folder)) as reader:
         return Recipe.model_validate(account.read_meta(reader, "recipe"))
 
 
-def records(folder: str | Path) -> Iterator[Record]:
+def records(folder: str | Path) -> Iterator["Record"]:
     """The accepted rows in the source's order, one by one."""
+    from smile_async.corpus.formats import Record
+    from smile_async.dialogue_task import load_dialogue
+    from smile_async.rows import Seed
+
     with schema.reading(Path(folder)) as reader:
         for row in account.result_rows(reader):
             seed = Seed.load(row.item)
@@ -160,12 +166,14 @@ def records(folder: str | Path) -> Iterator[Record]:
 def export_corpus(
     folder: str | Path,
     out: str | Path,
-    format: CorpusFormat,  # noqa: A002 - the word that users look for
+    format: "CorpusFormat",  # noqa: A002 - the word that users look for
     *,
     system_prompt: str | None = None,
     overwrite: bool = False,
-) -> ExportReport:
+) -> "ExportReport":
     """Write the accepted rows of a run in one of the formats that trainers read, in the source's order."""
+    from smile_async.corpus.formats import RoleMap, write_corpus
+
     first, second = list(recipe_of(folder).format.roles)[:2]
     roles = RoleMap(user=first, assistant=second)
     return write_corpus(records(folder), out, format, roles=roles, system_prompt=system_prompt, overwrite=overwrite)
@@ -209,6 +217,8 @@ def _accepted_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
 
 def _topic_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
     """With the topic that was drawn for the row: without it nobody knows what was asked for."""
+    from smile_async.rows import Seed
+
     for row in account.result_rows(reader):
         topic = Seed.load(row.item).topic
         line = {"id": row.row_id, "topic": None if topic is None else topic.name, "dialogue": orjson.loads(row.value)}

@@ -6,7 +6,7 @@ Keys are never settings: `Endpoint.api_key_env` names the environment variable t
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -26,6 +26,7 @@ class _Settings(BaseModel):
 MOST_IN_FLIGHT = 1_000  # requests: as far as concurrency that is found from the answers may grow
 OPENAI = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
+ANTHROPIC = "https://api.anthropic.com"
 
 
 class Timeouts(_Settings):
@@ -74,9 +75,22 @@ class Quota(_Settings):
 class Endpoint(_Settings):
     """Where to ask.
 
-    `base_url` ends before `/chat/completions`, as in the OpenAI client; None: `OPENAI_BASE_URL` or `OPENAI_API_BASE`
-    from the environment, else OpenAI's own. `model` is required, but with provider local, where it may name a GGUF
-    file. `headers` go beside the usual ones; their values are secrets and are not kept with a run.
+    `provider` says whose interface it is: `openai` is any server that speaks chat completions, `anthropic` one that
+    speaks Messages. `base_url` ends before `/chat/completions` (`/v1/messages`), as in the providers' clients, or is an
+    Azure resource's address; None: what the environment says (`OPENAI_BASE_URL` or `OPENAI_API_BASE`,
+    `AZURE_OPENAI_ENDPOINT`, `ANTHROPIC_BASE_URL`), else OpenAI's or Anthropic's own. `api_key_env` None:
+    `OPENAI_API_KEY`, `AZURE_OPENAI_API_KEY`, `ANTHROPIC_API_KEY`; "": no key. `model` is required, but with provider
+    local, where it may name a GGUF file. `headers` go beside the usual ones; their values are secrets and are not kept
+    with a run.
+
+    Azure: `deployment` is what the model is called there (None: as `model`), `api_version` a date, or None for
+    `OPENAI_API_VERSION`, else the v1 interface. Anthropic: `api_version` is the header `anthropic-version`.
+
+    Reasoning models of OpenAI: `max_tokens_field` is the field that limits an answer, `fixed_sampling` sends neither
+    temperature nor top_p.
+
+    `asked_as` is what this endpoint calls the model, where that is not `model`: replicas of one model may be served
+    under several names.
 
     Several endpoints may serve one run: `name` tells them apart in reports (its host otherwise), `quota` and `prices`
     are its own (the run's otherwise), and of two that have room one of twice the `weight` gets twice as many requests.
@@ -84,8 +98,13 @@ class Endpoint(_Settings):
 
     base_url: str | None = None
     model: str = ""
-    provider: Literal["openai", "local"] = "openai"
-    api_key_env: str = OPENAI_KEY
+    provider: Literal["openai", "azure", "anthropic", "local"] = "openai"
+    api_key_env: str | None = None
+    deployment: str | None = Field(default=None, min_length=1)
+    api_version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    fixed_sampling: bool = False
+    asked_as: str | None = Field(default=None, min_length=1)
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._:-]*$")
     weight: float = Field(default=1.0, gt=0)
@@ -100,7 +119,9 @@ class Endpoint(_Settings):
         return url
 
 
-_RESERVED = frozenset({"model", "messages", "stream", "n", "temperature", "top_p", "max_tokens"})
+_RESERVED = frozenset({
+    "model", "messages", "system", "stream", "n", "temperature", "top_p", "max_tokens", "max_completion_tokens",
+})  # fmt: skip
 
 
 class Sampling(_Settings):
@@ -173,9 +194,9 @@ class Intake(_Settings):
 
 
 class FileSettings(_Settings):
-    """What `smile.toml` may hold; each table is optional."""
+    """What `smile.toml` may hold; each table is optional. `endpoint` is one table, or several (`[[endpoint]]`)."""
 
-    endpoint: Endpoint = Endpoint()
+    endpoint: tuple[Endpoint, ...] = Field(default=(Endpoint(),), min_length=1)
     sampling: Sampling = Sampling()
     timeouts: Timeouts = Timeouts()
     prices: Prices | None = None
@@ -184,6 +205,11 @@ class FileSettings(_Settings):
     intake: Intake = Intake()
     recipe: str | None = None
     salvage: str | tuple[str, ...] | None = None
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _one_or_several(cls, found: Any) -> Any:
+        return [found] if isinstance(found, Mapping) else found
 
 
 def read_settings(path: Path) -> FileSettings:
@@ -210,13 +236,15 @@ def checked(model: type[Model], values: Mapping[str, Any], *, where: str) -> Mod
 
 def _told(model: type[BaseModel], problem: "ErrorDetails") -> str:
     """One problem as `limits.rpm: no such setting (there are: ...)`."""
-    place = [part for part in problem["loc"] if part != "[key]"]
-    name = ".".join(str(part) for part in place)
+    place = [part for part in problem["loc"] if part not in ("[key]", 0)]  # the first of several goes without a number
+    name = ".".join(f"#{part + 1}" if isinstance(part, int) else part for part in place)
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}"
     table: Any = model
     for part in place[:-1]:
-        table = table.model_fields[str(part)].annotation
+        if isinstance(part, str):
+            table = table.model_fields[part].annotation
+            table = next((one for one in get_args(table) if isinstance(one, type)), table)
     known = ", ".join(getattr(table, "model_fields", {}))
     return f"{name}: no such setting" + (f" (there are: {known})" if known else "")
 

@@ -27,7 +27,7 @@ def verdict(text: str, steps: str, finish_reason: str = "stop") -> Accepted[Any]
 def test_a_mended_reply_is_accepted_and_says_so() -> None:
     good = verdict(PREFACED, "all")
     assert isinstance(good, Accepted)
-    assert (good.flags, good.mended, good.value.turns) == (("salvaged:preface",), True, 5)
+    assert (good.flags, good.mended, len(good.value) // 2) == (("salvaged:preface",), True, 5)
     cut = verdict(CUT, "all", "length")
     assert isinstance(cut, Accepted)
     assert cut.flags == ("salvaged:tail",)
@@ -36,7 +36,7 @@ def test_a_mended_reply_is_accepted_and_says_so() -> None:
 def test_a_reply_that_breaks_no_rule_is_not_touched() -> None:
     good = verdict(FIVE + "\n求助者: 谢谢", "all")
     assert isinstance(good, Accepted)
-    assert (good.flags, good.mended, len(good.value.utterances)) == ((), False, 11)
+    assert (good.flags, good.mended, len(good.value)) == ((), False, 11)
 
 
 def test_what_cannot_be_mended_is_rejected_by_the_rule_that_it_broke() -> None:
@@ -46,8 +46,14 @@ def test_what_cannot_be_mended_is_rejected_by_the_rule_that_it_broke() -> None:
     assert isinstance(verdict(PREFACED, "none"), Rejected)
 
 
+@pytest.mark.parametrize("steps", ["none", "free"])
+def test_where_no_step_asks_again_nobody_looks_for_another_request(steps: str) -> None:
+    assert dialogue_task(load_recipe("smile").salvaging(steps)).amend is None
+
+
 def amended(reply: Reply, code: str, steps: str, max_tokens: int | None = None) -> tuple[Request, str] | None:
     task = dialogue_task(load_recipe("smile").salvaging(steps), max_tokens=max_tokens)
+    assert task.amend is not None
     found = task.amend(SEED, reply, Rejected(code))
     return None if found is None else (found.request, found.step)
 
@@ -70,7 +76,7 @@ def test_a_re_ask_hands_the_answer_back_and_names_the_rule() -> None:
 @pytest.mark.parametrize(
     ("reply", "code", "steps"),
     [
-        (Reply(FOUR, "stop"), "too-few-turns", "free"),  # the step is off
+        (Reply(FOUR, "stop"), "too-few-turns", "free,more-tokens"),  # the step is off
         (Reply("  ", "stop"), "empty", "all"),  # nothing to hand back
         (Reply("抱歉，我无法继续。", "stop"), "refused", "all"),  # no text for this rule
         (Reply(CUT, "length"), "truncated", "more-tokens"),  # the request named no ceiling to raise

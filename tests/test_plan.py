@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from smile_async.engine.experience import Fates
-from smile_async.plan import CPU_A_REQUEST, DAY, Plan, Rates, Seen, Size, Work, assumed, learned, predict, size_of
-from smile_async.settings import Limits, Prices, RetryPolicy
+from smile_async.plan import CPU_A_REQUEST, DAY, Place, Plan, Work, predict
+from smile_async.rates import Rates, Seen, Size, assumed, learned, size_of
+from smile_async.settings import Limits, Prices, Quota, RetryPolicy
 
 RATES = Rates("a run", per_ascii=0.25, per_other=0.5, completion=400, latency=2.0, first=1.0, later=1.0)
 WORK = Work(1_000, Size(ascii=800_000, other=400_000))
@@ -92,6 +93,85 @@ def test_where_the_number_in_flight_is_found_it_doubles_from_eight() -> None:
     assert bound.limit == 1_000
     assert bound.seconds == pytest.approx(6 * 2 + 496 * 2 / 512)
     assert found.seconds == pytest.approx(bound.seconds + 2)
+
+
+def test_where_a_limit_paces_it_begins_with_sixty_four() -> None:
+    """64 + 128 + 256 + 512 = 960 in four rounds of 2 s, the other 40 at the ceiling of 1,000 in flight."""
+    found = plan(concurrency=None, requests_per_minute=60_000)
+    [bound] = [bound for bound in found.bounds if bound.name == "requests in flight"]
+    assert bound.seconds == pytest.approx(4 * 2 + 40 * 2 / 1_000)
+
+
+# Several endpoints ----------------------------------------------------------------------------------------------------
+
+
+def places(*quotas: dict[str, Any], prices: tuple[Prices | None, ...] = ()) -> tuple[Place, ...]:
+    given = prices or (None,) * len(quotas)
+    return tuple(
+        Place(name, Quota(**{"concurrency": 100_000, **quota}), price)
+        for name, quota, price in zip("abc", quotas, given, strict=False)
+    )
+
+
+def among(*endpoints: Place, prices: Prices | None = None, **limits: Any) -> Plan:
+    return predict(WORK, RATES, limits=Limits(**limits), prices=prices, policy=RetryPolicy(), places=endpoints)
+
+
+def test_limits_of_a_kind_are_added_up_and_each_endpoint_does_what_it_can() -> None:
+    """600 + 200 a minute: three quarters and one; 1,000 requests take 75 s."""
+    found = among(*places({"requests_per_minute": 600}, {"requests_per_minute": 200}))
+    assert found.bounds[0].name == "requests a minute"
+    assert found.bounds[0].limit == 800
+    assert found.bounds[0].seconds == pytest.approx(75)
+    assert [one.name for one in found.shares] == ["a", "b"]
+    assert [one.share for one in found.shares] == pytest.approx([0.75, 0.25])
+
+
+def test_each_may_have_a_limit_of_another_kind() -> None:
+    """One does 10 requests a second, the other 8,000 tokens a second, which are 10 requests: together 50 s, in which
+    each limit is used up."""
+    found = among(*places({"requests_per_minute": 600}, {"tokens_per_minute": 480_000}))
+    assert [one.share for one in found.shares] == [pytest.approx(0.5)] * 2
+    assert [one.binds for one in found.shares] == ["requests a minute", "tokens a minute"]
+    assert [bound.seconds for bound in found.bounds[:2]] == [pytest.approx(50)] * 2
+
+
+def test_two_that_find_their_number_in_flight_double_both() -> None:
+    """Each does 500: 8 + 16 + ... + 128 = 248 in five rounds of 2 s, the other 252 at 256 in flight."""
+    found = among(Place("a"), Place("b"))
+    assert (found.binds, found.bounds[0].limit) == ("requests in flight", 2_000)
+    assert found.bounds[0].seconds == pytest.approx(5 * 2 + 252 * 2 / 256)
+
+
+def test_a_day_that_one_has_used_up_is_not_waited_for() -> None:
+    """400 of the first day, and the other does the rest: 600 at one a second."""
+    found = among(*places({"requests_per_day": 400}, {"requests_per_minute": 60}))
+    assert [one.share for one in found.shares] == [pytest.approx(0.4, abs=1e-3), pytest.approx(0.6, abs=1e-3)]
+    assert found.binds == "requests a minute"
+    assert found.bounds[0].seconds == pytest.approx(600, rel=1e-2)
+
+
+def test_the_machine_is_one_however_many_are_asked() -> None:
+    found = among(*places({}, {}, {}))
+    assert found.binds == "CPU of this machine"
+    assert found.bounds[0].seconds == pytest.approx(1_000 * CPU_A_REQUEST)
+    assert [one.share for one in found.shares] == [pytest.approx(1 / 3)] * 3
+
+
+def test_money_is_that_of_each_share_and_unknown_where_one_has_no_prices() -> None:
+    """Three quarters at 4.4 dollars (0.4 * 1 + 0.4 * 10) and one at half of that."""
+    cheap = Prices(input=0.5, output=5)
+    two = ({"requests_per_minute": 600}, {"requests_per_minute": 200})
+    found = among(*places(*two, prices=(None, cheap)), prices=Prices(input=1, output=10))
+    assert found.cost_usd == pytest.approx(0.75 * 4.4 + 0.25 * 2.2)
+    assert among(*places(*two, prices=(None, cheap))).cost_usd is None
+
+
+def test_no_rows_are_shared_out_evenly() -> None:
+    found = predict(
+        Work(0, Size()), RATES, limits=Limits(), prices=None, policy=RetryPolicy(), places=(Place("a"), Place("b"))
+    )
+    assert ([one.share for one in found.shares], found.seconds) == ([0.5, 0.5], 0)
 
 
 def test_a_budget_is_enough_or_for_so_many_rows() -> None:

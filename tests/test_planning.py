@@ -11,6 +11,8 @@ import pytest
 
 from smile_async import planning
 from smile_async.dialogue_task import dialogue_task
+from smile_async.engine import account, schema
+from smile_async.engine.lane import Served
 from smile_async.engine.run import RunReport, run
 from smile_async.errors import RunMismatchError, UsageError
 from smile_async.options import Options
@@ -18,7 +20,7 @@ from smile_async.plan import Plan
 from smile_async.planning import measure, plan_corpus
 from smile_async.prompt.recipe import load_recipe
 from smile_async.rows import opened, rows_identity, seeds
-from smile_async.settings import Intake, Limits, Prices, RetryPolicy
+from smile_async.settings import Endpoint, Intake, Limits, Prices, Quota, RetryPolicy
 from smile_async.simulate.provider import SimulatedProvider
 from smile_async.simulate.settings import SimulatorSettings
 from smile_async.testing import run_virtual
@@ -47,7 +49,9 @@ def options(**limits: Any) -> Options:
     return Options(recipe="smile", limits=Limits.model_validate(limits), prices=PRICES)
 
 
-def ask(folder: Path, asked: SimulatedProvider, given: Options, count: int = ROWS) -> tuple[RunReport, float]:
+def ask(
+    folder: Path, asked: SimulatedProvider | list[Served], given: Options, count: int = ROWS
+) -> tuple[RunReport, float]:
     """The first `count` rows on a virtual clock, and how many seconds that took, as `generate_corpus` would ask them."""
 
     async def main() -> tuple[RunReport, float]:
@@ -121,6 +125,29 @@ def test_another_run_says_what_to_expect_of_the_whole(tmp_path: Path) -> None:
     assert found.completion_tokens == pytest.approx(report.counts.completion_tokens, rel=WITHIN)
     assert found.seconds == pytest.approx(took, rel=WITHIN)
     assert found.rates.basis == f"run {tmp_path / 'small'}"
+
+
+def test_two_endpoints_with_limits_of_their_own_are_foreseen_as_one(tmp_path: Path) -> None:
+    """One by requests, the other, which costs half, by tokens a minute."""
+    cheap, few = Prices(input=0.5, output=2), Quota(requests_per_minute=60, concurrency=100)
+    tokens = Quota(tokens_per_minute=150_000, concurrency=100)
+    settings = {"breaches": {"too-few-turns": 0.1}}
+    given = options(concurrency=50)
+    ask(tmp_path / "small", provider(**settings), given, 60)
+    where = [
+        Endpoint(name="a", base_url="http://127.0.0.1:1/v1", model="m", quota=few),
+        Endpoint(name="b", base_url="http://127.0.0.1:1/v1", model="m", quota=tokens, prices=cheap),
+    ]
+    found = asyncio.run(plan_corpus(rows(), provider=where, options=given, like=tmp_path / "small"))
+    served = [Served(provider(**settings), "a", few), Served(provider(**settings), "b", tokens, cheap)]
+    report, took = ask(tmp_path / "whole", served, given)
+    with schema.reading(tmp_path / "whole") as reader:
+        by_endpoint = account.read_endpoints(reader)
+    assert {one.name: one.binds for one in found.shares} == {"a": "requests a minute", "b": "tokens a minute"}
+    for one in found.shares:
+        assert one.share == pytest.approx(by_endpoint[one.name].attempts / report.counts.attempts, rel=WITHIN)
+    assert found.cost_usd == pytest.approx(report.counts.spend_usd, rel=WITHIN)
+    assert found.seconds == pytest.approx(took, rel=WITHIN)
 
 
 def test_nothing_is_asked_without_a_pilot_and_what_is_assumed_is_named(tmp_path: Path) -> None:

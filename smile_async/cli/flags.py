@@ -25,19 +25,31 @@ ASK, ROWS, LIMITS, OUTPUT = "Whom to ask, and how", "Which rows", "Limits", "Out
 
 @dataclass(frozen=True, slots=True)
 class EndpointFlags:
-    provider: Annotated[str | None, option(ASK, "openai (any compatible server) or local (embedded model)")] = None
+    provider: Annotated[
+        str | None, option(ASK, "openai (any compatible server), azure, anthropic or local (embedded model)")
+    ] = None
     base_url: Annotated[
         str | None,
         option(ASK, "server address; default OPENAI_BASE_URL, else https://api.openai.com/v1", metavar="URL"),
     ] = None
+    deployment: Annotated[str | None, option(ASK, "azure: its name; default the model's", metavar="NAME")] = None
+    api_version: Annotated[
+        str | None, option(ASK, "azure: a date; default OPENAI_API_VERSION, else the v1 interface", metavar="VERSION")
+    ] = None
     model: Annotated[str | None, option(ASK, "model name; with --provider local a GGUF file")] = None
     api_key_env: Annotated[
-        str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY", metavar="NAME")
+        str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY, ...", metavar="NAME")
     ] = None
     recipe: Annotated[str | None, option(ASK, "smile, standard, standardT, ... or a TOML file of yours")] = None
     temperature: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
     top_p: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
     max_tokens: Annotated[int | None, option(ASK, "most tokens an answer may have")] = None
+    max_tokens_field: Annotated[
+        str | None, option(ASK, "how the server calls that; OpenAI's reasoning models: max_completion_tokens")
+    ] = None
+    fixed_sampling: Annotated[
+        bool | None, option(ASK, "send no temperature and top_p (OpenAI's reasoning models)", "--fixed-sampling")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,19 @@ class RowFlags:
 class LimitFlags:
     rpm: Annotated[float | None, option(LIMITS, "requests a minute", metavar="N")] = None
     tpm: Annotated[float | None, option(LIMITS, "tokens a minute, prompt and answer together", metavar="N")] = None
-    concurrency: Annotated[int | None, option(LIMITS, "requests in flight; default 64", metavar="N")] = None
+    input_tpm: Annotated[
+        float | None, option(LIMITS, "prompt tokens a minute, where they are limited apart", metavar="N")
+    ] = None
+    output_tpm: Annotated[float | None, option(LIMITS, "answer tokens a minute, likewise", metavar="N")] = None
+    rpd: Annotated[float | None, option(LIMITS, "requests a day", metavar="N")] = None
+    tpd: Annotated[float | None, option(LIMITS, "tokens a day", metavar="N")] = None
+    window: Annotated[
+        float | None,
+        option(LIMITS, "seconds over which a minute's limits are enforced; default 60", metavar="S"),
+    ] = None
+    concurrency: Annotated[
+        int | None, option(LIMITS, "requests in flight; default: found from the answers", metavar="N")
+    ] = None
     budget: Annotated[float | None, option(LIMITS, "stop before this is spent; needs prices", metavar="USD")] = None
     price_in: Annotated[float | None, option(LIMITS, "US dollars for a million prompt tokens", metavar="USD")] = None
     price_out: Annotated[float | None, option(LIMITS, "US dollars for a million answer tokens", metavar="USD")] = None

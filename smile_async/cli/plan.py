@@ -48,13 +48,13 @@ def plan(
 
     Asks nobody without --pilot. Takes the flags of smile generate, and smile.toml.
     """
-    from smile_async.cli.settings import endpoint_from, options_from, settings_from
+    from smile_async.cli.settings import endpoints_from, options_from, settings_from
     from smile_async.cli.watch import watching
     from smile_async.planning import plan_corpus
 
     settings = settings_from(output.config)
     options = options_from(settings, endpoint, rows, limits)
-    at = endpoint_from(settings, endpoint)
+    at = endpoints_from(settings, endpoint)
     title = f"smile plan {source}" + (f" -> {run}" if run else "")
 
     async def main() -> "Plan":
@@ -96,6 +96,10 @@ def as_json(plan: "Plan") -> dict[str, Any]:
         "bounds": [
             {"limit": bound.name, "allows": bound.limit, "seconds": round(bound.seconds, 1)} for bound in plan.bounds
         ],
+        "endpoints": [
+            {"name": one.name, "share": round(one.share, 4), "binds": one.binds}
+            for one in (plan.shares if len(plan.shares) > 1 else ())
+        ],
         "uncertain": None if plan.uncertain is None else round(plan.uncertain, 4),
         "basis": {
             "from": rates.basis,
@@ -122,6 +126,7 @@ def plan_text(title: str, plan: "Plan") -> str:
         f"  time       {_time(plan.seconds)}" + (f"; what binds: {plan.binds}" if work.rows else ""),
         "",
         *_limits(plan),
+        *_endpoints(plan),
         "",
         f"Rests on {rates.basis}" + (f": {rates.replies:,} replies," if rates.replies else ":"),
         f"  {rates.completion:,.0f} tokens and {rates.latency:.1f} s an answer, {rates.first:.1%} accepted at once",
@@ -156,6 +161,14 @@ def _limits(plan: "Plan") -> list[str]:
         allows = "" if "CPU" in bound.name else _tokens(bound.limit)
         lines.append(f"  {bound.name:<{width}}  {allows:>9}  {_time(bound.seconds)}{'' if number else '  <- binds'}")
     return lines
+
+
+def _endpoints(plan: "Plan") -> list[str]:
+    """Who does how much, where there are several."""
+    if len(plan.shares) == 1:
+        return []
+    width = max(len(one.name) for one in plan.shares)
+    return ["", *(f"  {one.name:<{width}}  {one.share:>6.1%} of the requests; {one.binds}" for one in plan.shares)]
 
 
 def _tokens(number: float) -> str:

@@ -227,8 +227,8 @@ class LiveDisplay:
         requests, tokens, _ = self._tally.rates()
         pulse = self._tally.pulse
         line = Text("  ")
-        line.append("replies a minute  ", style="dim").append(_of(requests, pulse.requests_limit if pulse else None))
-        line.append("   tokens a minute  ", style="dim").append(_of(tokens, pulse.tokens_limit if pulse else None))
+        line.append("replies a minute  ", style="dim").append(_of(requests, _limit(pulse, "requests")))
+        line.append("   tokens a minute  ", style="dim").append(_of(tokens, _limit(pulse, "tokens")))
         if pulse is not None:
             line.append("   in flight  ", style="dim").append(f"{pulse.in_flight} of {pulse.concurrency}")
             if pulse.held > 0:
@@ -248,6 +248,15 @@ class LiveDisplay:
             line.append("   spent  ", style="dim").append(f"${spent:.2f}")
             line.append(f" of ${self._budget:.2f}" if self._budget else "")
         return line
+
+
+def _limit(pulse: events.Pulse | None, what: str) -> float | None:
+    """The limit a minute of all endpoints together; None where one of them has none."""
+    if pulse is None:
+        return None
+    endpoints = {gauge.endpoint for gauge in pulse.gauges}
+    found = [gauge.limit for gauge in pulse.gauges if gauge.what == what and gauge.period == 60]
+    return sum(found) if len(found) == len(endpoints) else None
 
 
 def plain_line(tally: Tally) -> dict[str, object]:

@@ -74,7 +74,8 @@ def simulate(
     port: Annotated[int, typer.Option(help="0: any free port")] = 8000,
     latency: Annotated[list[str] | None, pairs("base=0.2, per_token=0.01, jitter=0.1: seconds to an answer")] = None,
     limit: Annotated[
-        list[str] | None, pairs("requests=600, tokens=300000, window=60, kind=sliding or bucket: what is admitted")
+        list[str] | None,
+        pairs("requests=600, tokens=300000 (or input_tokens, output_tokens), window=60, kind=sliding or bucket"),
     ] = None,
     fault: Annotated[list[str] | None, pairs("server-error=0.01: share of requests that fail so")] = None,
     breach: Annotated[list[str] | None, pairs("bad-start=0.02: share of answers that break a rule")] = None,

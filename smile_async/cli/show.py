@@ -4,8 +4,6 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from smile_async.cli.progress import amount, duration
-
 if TYPE_CHECKING:
     from smile_async.engine.account import Counts, Remarks
     from smile_async.engine.revision import Revision
@@ -19,7 +17,8 @@ MOST_SHOWN = 10  # rows set aside that are named one by one
 
 
 FLAGS_FOR = {
-    "auth": "  (the key comes from OPENAI_API_KEY, or from the variable that --api-key-env names)",
+    "auth": "  (the key comes from OPENAI_API_KEY, with --provider azure or anthropic from AZURE_OPENAI_API_KEY or"
+    " ANTHROPIC_API_KEY, or from the variable that --api-key-env names)",
     "unknown-model": "  (--base-url says where to ask; another --model needs a new run)",
     "bad-request": "  (check --base-url and --max-tokens)",
     "connect": "  (--base-url says where to ask)",
@@ -29,6 +28,8 @@ FLAGS_FOR = {
 
 
 def _rows(counts: "Counts", remarks: "Remarks") -> list[str]:
+    from smile_async.cli.progress import amount
+
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
     lines.append(f"  accepted   {counts.accepted:,}{share}")
@@ -73,6 +74,8 @@ def report_text(report: "RunReport", remarks: "Remarks") -> str:
 
 
 def status_text(status: "RunStatus") -> str:
+    from smile_async.cli.progress import amount, duration
+
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
     lines = [head, asked, *_rows(status.counts, status.remarks)]

@@ -8,7 +8,7 @@ import re
 from functools import cache
 
 from smile_async.dialogue import quality
-from smile_async.dialogue.rules import english_words
+from smile_async.dialogue.rules import english_in
 
 LONGEST_HEADING = 40  # characters
 LONGEST_PREFACE = 120  # characters, of a line that ends with a colon
@@ -75,10 +75,10 @@ def latin_end(said: str, language: str) -> str | None:
     quotation inside what is said stays.
     """
     own = _own_letters(language)
-    words, start = english_words(said)
-    if own is None or not words or own.search(said, start):
+    english = english_in(said)
+    if own is None or english is None or own.search(said, english.start()):
         return None
-    kept = said[:start].rstrip(" \t\"“‘'([（【*_-—")
+    kept = said[: english.start()].rstrip(" \t\"“‘'([（【*_-—")
     last = max((found.end() for found in own.finditer(kept)), default=0)
     return kept if last and ends_sentence(kept) and not _LATIN_WORD.search(kept, last) else None
 

@@ -21,7 +21,8 @@ class Counts:
     """A run in numbers. `accepted + set_aside + pending == total`: every row ends somewhere.
 
     `exact`: the source was read to its end, so that `total` is all of it. `perhaps_billed`: attempts without a reply
-    that the server may have charged for, `perhaps_usd` what these cost at most, on top of `spend_usd`.
+    that the server may have charged for, `perhaps_usd` what these cost at most, on top of `spend_usd`; `reserved_usd`:
+    what those in flight may cost at most.
     """
 
     total: int = 0
@@ -39,6 +40,7 @@ class Counts:
     completion_tokens: int = 0
     spend_usd: float = 0.0
     perhaps_usd: float = 0.0
+    reserved_usd: float = 0.0
     in_flight: int = 0
 
 
@@ -106,7 +108,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         paid = connection.execute(sums, PERHAPS_BILLED_KINDS).fetchone()
         failed = connection.execute("SELECT verdict, count(*) FROM attempts WHERE NOT paid GROUP BY 1 ORDER BY 2 DESC")
         failures = dict(failed.fetchall())
-        in_flight = _one(connection, "SELECT count(*) FROM flights")
+        in_flight, reserved = connection.execute("SELECT count(*), total(ceiling_usd) FROM flights").fetchone()
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
     finally:
         connection.execute("COMMIT")
@@ -128,6 +130,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         completion_tokens=int(completion),
         spend_usd=cost,
         perhaps_usd=perhaps_usd,
+        reserved_usd=reserved,
         in_flight=in_flight,
     )
 
@@ -156,8 +159,6 @@ def read_remarks(connection: sqlite3.Connection) -> Remarks:
     for note, rows in noted.fetchall():
         for flag in note.split():
             flags[flag] = flags.get(flag, 0) + rows
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'amended'").fetchone():
-        return Remarks(flags)  # of an earlier version
     asked = connection.execute(
         """SELECT a.step, count(*), total(o.state = ?) FROM amended a JOIN attempts t ON t.attempt = a.attempt
            LEFT JOIN outcomes o ON o.ordinal = t.ordinal AND o.attempt = a.attempt GROUP BY a.step""",
@@ -166,25 +167,88 @@ def read_remarks(connection: sqlite3.Connection) -> Remarks:
     return Remarks(flags, {step: (replies, int(good)) for step, replies, good in asked.fetchall()})
 
 
-def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[tuple[float, float]]:
-    """When the attempts since the wall clock's time `since` were sent, and their tokens, the oldest first.
+@dataclass(frozen=True, slots=True)
+class EndpointCounts:
+    """What one endpoint did. `models` are those that its replies named, with how many did."""
+
+    attempts: int
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    spend_usd: float
+    failures: Mapping[str, int]
+    models: Mapping[str, int]
+
+
+def read_endpoints(connection: sqlite3.Connection) -> dict[str, EndpointCounts]:
+    """By endpoint, in the order of their names."""
+    sums = connection.execute(
+        "SELECT endpoint, count(*), total(paid), total(prompt_tokens), total(completion_tokens),"
+        " total(iif(paid, cost_usd, 0)) FROM attempts GROUP BY endpoint ORDER BY endpoint"
+    ).fetchall()
+    failed = connection.execute("SELECT endpoint, verdict, count(*) FROM attempts WHERE NOT paid GROUP BY 1, 2")
+    failures: dict[str, dict[str, int]] = {}
+    for endpoint, verdict, count in failed:
+        failures.setdefault(endpoint, {})[verdict] = count
+    named = connection.execute(
+        "SELECT a.endpoint, r.model, count(*) FROM replies r JOIN attempts a ON a.attempt = r.attempt"
+        " WHERE r.model IS NOT NULL GROUP BY 1, 2"
+    )
+    models: dict[str, dict[str, int]] = {}
+    for endpoint, model, count in named:
+        models.setdefault(endpoint, {})[model] = count
+    return {
+        name: EndpointCounts(
+            attempts, int(replies), int(prompt), int(completion), cost, failures.get(name, {}), models.get(name, {})
+        )
+        for name, attempts, replies, prompt, completion, cost in sums
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """A limit that was changed while the run went on; `at` is the wall clock's time, `before` None: none known."""
+
+    at: float
+    endpoint: str
+    what: str
+    before: float | None
+    after: float | None
+    reason: str
+
+
+def limit_changes(connection: sqlite3.Connection) -> list[LimitChange]:
+    """In the order in which they happened."""
+    found = connection.execute("SELECT at, endpoint, what, before, after, reason FROM changes ORDER BY rowid")
+    return [LimitChange(*row) for row in found]
+
+
+Sent = tuple[float, float, float, str]
+"""When an attempt was sent (wall clock), tokens of its prompt and completion, and the endpoint."""
+
+
+def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[Sent]:
+    """The attempts since the wall clock's time `since`, the oldest first.
 
     Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last.
     """
-    found: list[tuple[float, float | None]] = []
+    found: list[tuple[float, int | None, int | None, str, bool]] = []
     rows = connection.execute(
-        "SELECT sent_at, iif(verdict = ?, 0, prompt_tokens + completion_tokens) FROM attempts ORDER BY attempt DESC",
+        "SELECT sent_at, prompt_tokens, completion_tokens, endpoint, verdict = ? FROM attempts ORDER BY attempt DESC",
         (str(FailureKind.RATE_LIMITED),),
     )
-    for sent_at, tokens in rows:
-        if sent_at < since:
+    for row in rows:
+        if row[0] < since:
             break
-        if sent_at <= now:  # else the wall clock was set back
-            found.append((sent_at, tokens))
+        if row[0] <= now:  # else the wall clock was set back
+            found.append(row)
     rows.close()
-    counted = [tokens for _, tokens in found if tokens]
-    mean = sum(counted) / len(counted) if counted else FIRST_COMPLETION
-    return sorted((sent_at, mean if tokens is None else float(tokens)) for sent_at, tokens in found)
+    counted = [(prompt, completion) for _, prompt, completion, _, _ in found if prompt or completion]
+    means = tuple(sum(tokens) / len(counted) for tokens in zip(*counted, strict=True)) or (0.0, FIRST_COMPLETION)
+    return sorted(
+        (at, *((0.0, 0.0) if refused else means if prompt is None else (float(prompt), float(completion or 0))), name)
+        for at, prompt, completion, name, refused in found
+    )
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> Any:

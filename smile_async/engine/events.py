@@ -100,16 +100,58 @@ class Held(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitChanged(Event):
+    """A limit of an endpoint is another one now: `what` is in-flight, rate (requests a second) or a limit's name.
+
+    `before` is infinite where none was known.
+    """
+
+    name: ClassVar[str] = "limit.changed"
+    endpoint: str
+    what: str
+    before: float
+    after: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRested(Event):
+    """An endpoint brings no replies: its rows go elsewhere, and it is tried again in `seconds` (infinite: never)."""
+
+    name: ClassVar[str] = "endpoint.rested"
+    endpoint: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One limit of one endpoint and how much of it is in use. `period` in seconds; None: at any one time."""
+
+    endpoint: str
+    what: str
+    used: float
+    limit: float
+    period: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse(Event):
-    """The gauges, read now and then for a display. Limits are a minute, None where there is none; `held` in seconds."""
+    """The gauges, read now and then for a display. `binding` is what the next request waits for (empty: nothing yet),
+    `waited` seconds by what was waited for, `held` the seconds that everybody still waits."""
 
     name: ClassVar[str] = "run.pulse"
     in_flight: int
     concurrency: int
-    requests_limit: float | None
-    tokens_limit: float | None
+    gauges: tuple[Gauge, ...]
+    binding: str
+    waited: Mapping[str, float]
     spent_usd: float
+    reserved_usd: float
+    perhaps_usd: float
+    budget_usd: float | None
     held: float
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

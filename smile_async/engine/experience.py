@@ -40,12 +40,11 @@ class Fates:
 def past_replies(connection: sqlite3.Connection, *, most: int) -> Iterator[PastReply]:
     """At most so many, spread over the run; replies to amended requests are left out."""
     count = connection.execute("SELECT count(*) FROM attempts WHERE paid").fetchone()[0]
-    amended = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'amended'").fetchone()
-    own = "AND a.attempt NOT IN (SELECT attempt FROM amended)" if amended else ""
     rows = connection.execute(
-        f"""SELECT r.item, coalesce(a.prompt_tokens, 0), coalesce(a.completion_tokens, 0), a.took
+        """SELECT r.item, coalesce(a.prompt_tokens, 0), coalesce(a.completion_tokens, 0), a.took
             FROM attempts a JOIN rows r ON r.ordinal = a.ordinal
-            WHERE a.paid AND a.took IS NOT NULL AND a.attempt % ? = 0 {own} ORDER BY a.attempt""",  # noqa: S608 (a constant)
+            WHERE a.paid AND a.took IS NOT NULL AND a.attempt % ? = 0
+                  AND a.attempt NOT IN (SELECT attempt FROM amended) ORDER BY a.attempt""",
         (max(-(-count // most), 1),),
     )
     for item, prompt, completion, took in rows:

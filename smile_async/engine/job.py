@@ -6,7 +6,7 @@ The engine knows jobs, never dialogues: a chat completion, an embedding and a to
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the server counted them."""
+    """Tokens as the server counted them: of the completion, `reasoning_tokens` were thoughts, of the prompt,
+    `cached_tokens` came from the server's cache."""
 
     prompt_tokens: int
     completion_tokens: int
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def total(self) -> int:
@@ -47,18 +50,27 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerPace:
-    """What the server's headers said about its limits; None where it said nothing.
+class LimitWord:
+    """What the server said about one of its limits; None where it said nothing.
 
-    `*_reset` are seconds from now until the limit is full again.
+    `period` is the length in seconds for which `limit` holds, where the server or its dialect says it; else a minute
+    is the custom, but a `reset` of more than a minute tells of a longer one (OpenAI and Groq name a day's requests so).
+    `reset` is in seconds from now until all of the limit is free again. At least one of `limit` and `remaining` is
+    known. `tokens` are prompt and completion together.
     """
 
-    requests_limit: int | None = None
-    requests_remaining: int | None = None
-    requests_reset: float | None = None
-    tokens_limit: int | None = None
-    tokens_remaining: int | None = None
-    tokens_reset: float | None = None
+    what: Literal["requests", "tokens", "input_tokens", "output_tokens"]
+    period: float | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPace:
+    """What the server's headers said about its limits, at least one; the same may be limited for several periods."""
+
+    limits: tuple[LimitWord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,8 @@ class Reply:
     """An answer that arrived whole. It was paid for, so it is kept, whatever the task thinks of it.
 
     `finish_reason` as the server said it (`stop`, `length`, `content_filter`, ...); `usage` is None when the server
-    counted nothing; `model` is the model that the server named.
+    counted nothing; `model` is the model that the server named; `filtered` is what a content filter found, where it
+    says so (`self_harm`).
     """
 
     text: str
@@ -75,6 +88,7 @@ class Reply:
     model: str | None = None
     refusal: str | None = None
     pace: ServerPace | None = None
+    filtered: str | None = None
 
 
 class FailureKind(StrEnum):

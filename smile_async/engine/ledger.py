@@ -32,19 +32,26 @@ RESERVE = "reserve"
 CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
 
 Row = tuple[Any, ...]
-OnCommit = Callable[[Sequence[Event], int], None]
-WIDTHS = {"rows": 5, "flights": 4, "attempts": 12, "replies": 7, "outcomes": 5, "results": 2, "amended": 2}
+Landed = tuple[int, Any]
+"""The number of an attempt that is over, and what the caller wants to be told then."""
+OnCommit = Callable[["Batch"], None]
+WIDTHS = {
+    "rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6, "amended": 2,
+}  # fmt: skip
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
 JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
 
 
 @dataclass(slots=True)
 class Batch:
-    """What the next commit writes, by table; `landed` are flights to be taken off, `events` what to tell then, `last`
-    the number of the last write in it."""
+    """What the next commit writes, by table; `landed` are attempts that are over, whose flights are taken off, as are
+    those that were `withdrawn` before they left; `departing` may leave once it is done; `events` are what to tell then,
+    `last` the number of the last write in it."""
 
     tables: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in WIDTHS})
-    landed: list[int] = field(default_factory=list)
+    landed: list[Landed] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    departing: list[Any] = field(default_factory=list)
     meta: list[tuple[str, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     last: int = 0
@@ -57,6 +64,8 @@ class Batch:
         for table, rows in later.tables.items():
             self.tables[table].extend(rows)
         self.landed += later.landed
+        self.withdrawn += later.withdrawn
+        self.departing += later.departing
         self.meta += later.meta
         self.events += later.events
         self.last = max(self.last, later.last)
@@ -70,17 +79,18 @@ class Batch:
 class Ledger:
     """The one writer of a run folder. Open it with `Ledger.open`, inside the event loop that will use it.
 
-    `threaded=False` commits on the event loop instead, for deterministic tests on a virtual clock.
+    `threaded=False` commits on the event loop instead, and does not wait for the disk: for deterministic tests on a
+    virtual clock.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: FileLock, *, threaded: bool) -> None:
         self.folder = folder
         self.connection = connection
         self.trouble: str = ""
-        self._stuck = False  # the last save failed: what it held waits for the next one
+        self.stuck = False  # the last save failed: what it held waits for the next one
         self._lock = lock
         self._loop = asyncio.get_running_loop()
-        self._on_commit: OnCommit = lambda _events, _landed: None
+        self._on_commit: OnCommit = lambda _batch: None
         self._on_trouble: Callable[[str], None] = lambda _message: None
         self._batch = Batch()
         self._guard = threading.Lock()
@@ -111,7 +121,7 @@ class Ledger:
             lock = _take_lock(folder)
             undo.callback(lock.release)
             try:
-                connection = schema.open_writer(folder)
+                connection = schema.open_writer(folder, durable=threaded)
                 undo.callback(connection.close)
                 _check_identity(connection, folder, identity)
                 _note_lost_flights(connection)
@@ -123,8 +133,7 @@ class Ledger:
         return ledger
 
     def listen(self, on_commit: OnCommit, on_trouble: Callable[[str], None]) -> None:
-        """`on_commit` gets the events of each commit and how many attempts it settled, `on_trouble` a message when the
-        disk fails; both on the loop."""
+        """`on_commit` gets each committed batch, `on_trouble` a message when the disk fails; both on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
@@ -132,11 +141,13 @@ class Ledger:
         self,
         records: Iterable[tuple[str, Row]] = (),
         *,
-        landed: int | None = None,
+        landed: Landed | None = None,
+        departing: Any = None,
+        withdrawn: int | None = None,
         meta: tuple[str, Any] | None = None,
         events: Iterable[Event] = (),
     ) -> None:
-        """Add `records` (table, values) to the next commit. Returns at once."""
+        """Add `records` (table, values) to the next commit, and what to be told when it is done. Returns at once."""
         with self._guard:
             batch = self._batch
             self._written += 1
@@ -146,6 +157,10 @@ class Ledger:
             if landed is not None:
                 batch.landed.append(landed)
                 self._unsaved += 1
+            if departing is not None:
+                batch.departing.append(departing)
+            if withdrawn is not None:
+                batch.withdrawn.append(withdrawn)
             if meta is not None:
                 batch.meta.append((meta[0], orjson.dumps(meta[1]).decode()))
             batch.events.extend(events)
@@ -159,7 +174,7 @@ class Ledger:
     async def flush(self) -> None:
         """Wait until all that has been written so far is committed, or the disk refuses it (`trouble` says why)."""
         upto = self._written
-        while self._durable < upto and not self._stuck:
+        while self._durable < upto and not self.stuck:
             self._saved.clear()
             if self._thread is None:
                 self._commit_here()
@@ -220,9 +235,9 @@ class Ledger:
     def _save(self, batch: Batch) -> bool:
         """Write and commit. When the disk refuses, give up the reserve and try again; else keep the batch."""
         if self._try(batch) or self._try(batch):
-            self._stuck = False
+            self.stuck = False
             return True
-        self._stuck = True
+        self.stuck = True
         with self._guard:
             batch.before(self._batch)
             self._batch = batch
@@ -256,8 +271,8 @@ class Ledger:
         self._unsaved -= len(batch.landed)
         self._durable = batch.last
         self._saved.set()
-        if batch.events or batch.landed:
-            self._on_commit(batch.events, len(batch.landed))
+        if batch.events or batch.landed or batch.departing:
+            self._on_commit(batch)
 
 
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -265,7 +280,7 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     for table, rows in batch.tables.items():
         if rows:
             _insert(connection, table, rows)
-    for chunk in _chunks(batch.landed):
+    for chunk in _chunks([*(number for number, _ in batch.landed), *batch.withdrawn]):
         connection.execute(f"DELETE FROM flights WHERE attempt IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
     for key, value in batch.meta:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
@@ -336,7 +351,8 @@ def _note_lost_flights(connection: sqlite3.Connection) -> None:
     connection.executescript("""
         BEGIN;
         INSERT OR IGNORE INTO attempts
-            SELECT attempt, ordinal, sent_at, NULL, 0, 0, 'unknown', NULL, NULL, NULL, ceiling_usd, 'process ended'
+            SELECT attempt, ordinal, sent_at, NULL, 0, 0, 'unknown', NULL, NULL, NULL, ceiling_usd, 'process ended',
+                   endpoint
             FROM flights;
         DELETE FROM flights;
         COMMIT;

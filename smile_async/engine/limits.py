@@ -1,4 +1,4 @@
-"""The gate: requests and tokens a minute, money and requests in flight, asked together and first come, first served.
+"""The gate: every limit of every endpoint, money and requests in flight, asked together and first come, first served.
 
 Only the dispatcher waits here, so that a large request cannot be overtaken by small ones. Every admission is settled
 exactly once.
@@ -6,14 +6,14 @@ exactly once.
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from smile_async.engine.estimate import Expected, TokenEstimate
+from smile_async.engine.events import Gauge
 from smile_async.engine.job import Request, Usage
-from smile_async.engine.window import Entry, RateWindow
-from smile_async.settings import Limits, Prices
+from smile_async.engine.lane import IN_FLIGHT, Lane, Taken, Wait
 
 DEVIATIONS = 4.5  # of the sum of tokens in flight: what of the token limit stays free for answers longer than expected
 
@@ -22,7 +22,7 @@ class BudgetSpentError(Exception):
     """The next request might cost more than is left, and nothing in flight can give any back."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that makes one three times as dear, and thousands a second are made
 class Admission:
     """What one attempt took at the gate. `number` counts admissions of this process from 1."""
 
@@ -30,100 +30,118 @@ class Admission:
     at: float
     expected: Expected
     ceiling_usd: float
-    requests: Entry | None
-    tokens: Entry | None
+    lane: Lane
+    taken: Taken
 
 
 class Gate:
-    """All limits of one endpoint. `clock` gives seconds, as the event loop's `time` does."""
+    """All limits of a run. `clock` gives seconds, as the event loop's `time` does."""
 
     def __init__(
         self,
-        limits: Limits,
+        lanes: Sequence[Lane],
         *,
         clock: Callable[[], float],
-        prices: Prices | None = None,
+        budget_usd: float | None = None,
         spent_usd: float = 0.0,
         perhaps_usd: float = 0.0,
         estimate: TokenEstimate | None = None,
     ) -> None:
-        self.limits = limits
+        self.lanes = tuple(lanes)
+        self.budget_usd = budget_usd
         self.estimate = estimate or TokenEstimate()
-        self.in_flight = 0
-        self.unsaved = 0  # settled, but not yet on the disk: a kill would have them asked again
         self.spent_usd = spent_usd
         self.perhaps_usd = perhaps_usd  # what attempts without a reply may have cost at most: never given back
-        self.held_until = -math.inf
-        self.concurrency = limits.concurrency or 64
-        self.alone = False  # one request at a time, while nothing shows that the server answers
-        self._prices = prices or Prices()
-        self._priced = self._prices.cost(1.0, 1.0) > 0
+        self.reserved_usd = 0.0  # what is in flight may cost at most
+        self.paused = False
+        self.binding = ""  # what the dispatcher waits for, or waited for last
+        self.waited: dict[str, float] = {}  # seconds, by what was waited for
+        self._priced = any(lane.prices.cost(1.0, 1.0) > 0 for lane in lanes)
         self._clock = clock
-        self._reserved_usd = 0.0
         self._number = 0
-        self._changed = asyncio.Event()
-        per_minute = limits.requests_per_minute
-        self.requests = RateWindow(per_minute, 60.0, clock=clock) if per_minute else None
-        tokens = limits.tokens_per_minute
-        self.tokens = RateWindow(tokens, 60.0, clock=clock) if tokens else None
+        self._waiter: asyncio.Future[None] | None = None
+        self._waiting_for = ""
 
     def __repr__(self) -> str:
-        return (
-            f"<Gate [{self.in_flight} of {self.concurrency} in flight, requests {self.requests}, tokens {self.tokens}]>"
-        )
+        return f"<Gate [{self.in_flight} in flight at {', '.join(lane.name for lane in self.lanes)}]>"
+
+    @property
+    def in_flight(self) -> int:
+        return sum([lane.in_flight for lane in self.lanes])
+
+    @property
+    def usable(self) -> tuple[Lane, ...]:
+        """Lanes that were not given up."""
+        return tuple([lane for lane in self.lanes if not lane.retired])
 
     def bill(self) -> str:
         """What was spent and what may have been, for a person."""
         perhaps = f", and up to ${self.perhaps_usd:.4f} for attempts without a reply" if self.perhaps_usd else ""
         return f"${self.spent_usd:.4f}{perhaps}"
 
-    def remember(self, attempts: Iterable[tuple[float, float]]) -> None:
-        """Count what an earlier process sent: seconds ago and tokens of each attempt, the oldest first."""
+    def remember(self, attempts: Iterable[tuple[float, float, float, str]]) -> None:
+        """Count what an earlier process sent: seconds ago, tokens of prompt and completion, and the endpoint's name of
+        each attempt, the oldest first."""
         now = self._clock()
-        for ago, tokens in attempts:
-            if self.requests is not None:
-                self.requests.remember(now - ago, 1.0)
-            if self.tokens is not None:
-                self.tokens.remember(now - ago, tokens)
+        by_name = {lane.name: lane for lane in self.lanes}
+        for ago, prompt, completion, name in attempts:
+            if (lane := by_name.get(name)) is not None:
+                lane.remember(now - ago, prompt, completion)
 
-    def hold(self, seconds: float) -> float:
-        """Nobody starts for so long: one cooldown shared by all. A shorter hold never ends a longer one.
+    def hold(self, lane: Lane, seconds: float) -> float:
+        """Nobody starts there for so long: one cooldown shared by all. A shorter hold never ends a longer one.
 
         Returns by how many seconds that puts off the next start.
         """
-        now, before = self._clock(), self.held_until
-        self.held_until = max(before, now + seconds)
-        return self.held_until - max(before, now)
+        now, before = self._clock(), lane.held_until
+        lane.held_until = max(before, now + seconds)
+        return lane.held_until - max(before, now)
+
+    def pause(self, *, paused: bool) -> None:
+        """While paused nothing starts; what is in flight goes on."""
+        self.paused = paused
+        self.wake()
+
+    def limit_concurrency(self, most: int) -> None:
+        """At most so many in flight from now on, shared out among the endpoints by weight (at least one each)."""
+        lanes = self.usable
+        weights = sum(lane.served.weight for lane in lanes)
+        for lane in lanes:
+            share = max(1, int(most * lane.served.weight / weights))
+            lane.concurrency.set(share, self._clock(), "told to")
+        self.wake()
 
     async def room(self) -> None:
-        """Wait until one more may be in flight and no hold is on."""
-        while (wait := self._wait_to_start()) > 0:
-            await self.change(wait)
+        """Wait until one more may be in flight somewhere and no hold is on."""
+        while (wait := self._wait_to_start())[0] > 0:
+            await self.change(*wait)
 
     async def enter(self, request: Request) -> Admission:
-        """Wait until every limit admits the request, then count it in.
+        """Wait until every limit of some endpoint admits the request, then count it in there.
 
         Raises `BudgetSpentError` when the budget cannot admit it even after all in flight have been settled.
         """
         expected = self.estimate.expect(request)
-        ceiling_usd = await self._afford(request)
-        if self.tokens is not None:
-            await self.tokens.pace(expected.total)
-        if self.requests is not None:
-            await self.requests.pace(1.0)
-        while (wait := max(self._wait_to_start(), self._wait_for_windows(expected))) > 0:
-            await self.change(wait)
+        while True:
+            lane, wait = self._choose(expected)
+            if wait[0] > 0:
+                await self.change(*wait)
+                continue
+            ceiling_usd = self._ceiling(lane, request)
+            if self._affordable(ceiling_usd):
+                break
+            if self.in_flight == 0:
+                raise BudgetSpentError
+            await self.change(what="budget")
         self._number += 1
-        self.in_flight += 1
-        self._reserved_usd += ceiling_usd
-        return Admission(
-            self._number,
-            self._clock(),
-            expected,
-            ceiling_usd,
-            self.requests.record(1.0) if self.requests is not None else None,
-            self.tokens.record(expected.total) if self.tokens is not None else None,
-        )
+        self.reserved_usd += ceiling_usd
+        return Admission(self._number, self._clock(), expected, ceiling_usd, lane, await lane.take(expected))
+
+    def withdraw(self, admission: Admission) -> None:
+        """The attempt never left: it is as if it had never been admitted."""
+        self.reserved_usd -= admission.ceiling_usd
+        admission.lane.withdraw(admission.taken)
+        self.wake()
 
     def settle(
         self,
@@ -137,76 +155,99 @@ class Gate:
     ) -> float:
         """Count the attempt out; its place is free once it is `saved`. Returns what it cost in US dollars.
 
-        `usage` None: the server counted nothing. Then a reply (`replied`) costs what was expected, one that was
-        `perhaps` billed may have cost its ceiling, which stays reserved and is returned, and others cost nothing; only
-        a `refused` one gives its tokens back to the window.
+        `usage` None: the server counted nothing. Then a reply (`replied`) costs its ceiling, one that was `perhaps`
+        billed may have cost it, which stays reserved and is returned, and others cost nothing; only a `refused` one
+        gives its tokens back to the window.
         """
-        self.in_flight -= 1
-        self.unsaved += 1
-        self._reserved_usd -= admission.ceiling_usd
+        lane = admission.lane
+        lane.settle(admission.taken, usage, refused=refused)
+        self.reserved_usd -= admission.ceiling_usd
         cost = 0.0
         if usage is not None:
-            cost = self._prices.cost(usage.prompt_tokens, usage.completion_tokens)
+            cost = lane.prices.cost(usage.prompt_tokens, usage.completion_tokens)
             self.spent_usd += cost
             self.estimate.learn(request, usage)
         elif replied:
-            cost = self._prices.cost(admission.expected.prompt, admission.expected.completion)
+            cost = admission.ceiling_usd
             self.spent_usd += cost
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
-        if self.tokens is not None and admission.tokens is not None and (usage is not None or refused):
-            self.tokens.correct(admission.tokens, usage.total if usage is not None else 0.0)
-        self._changed.set()
+        if self._waiting_for != IN_FLIGHT:  # its place is free only when it is saved
+            self.wake()
         return cost
 
-    def saved(self, attempts: int) -> None:
-        """So many settled attempts are on the disk: only now are their places free again."""
-        self.unsaved -= attempts
-        self._changed.set()
+    def saved(self, lanes: Iterable[Lane]) -> None:
+        """A settled attempt of each of these is on the disk: only now are their places free again."""
+        for lane in lanes:
+            lane.unsaved -= 1
+        self.wake()
 
-    async def change(self, within: float = math.inf, *, or_done: "asyncio.Future[Any] | None" = None) -> None:
-        """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds."""
-        self._changed.clear()
+    def gauges(self) -> list[Gauge]:
+        """Each limit's use, endpoint by endpoint."""
+        return [gauge for lane in self.lanes for gauge in lane.gauges()]
+
+    def wake(self) -> None:
+        """Something has changed that the dispatcher may have waited for."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def change(
+        self, within: float = math.inf, what: str = "", *, or_done: "asyncio.Future[Any] | None" = None
+    ) -> None:
+        """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds; `what` for."""
+        self._waiting_for = what
+        if what:
+            self.binding = what
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = None if within == math.inf else loop.call_later(within, self.wake)
         if or_done is not None:
             or_done.add_done_callback(self._wake)
+        began = self._clock()
         try:
-            async with asyncio.timeout(None if within == math.inf else within):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+            await waiter
         finally:
+            self._waiter = None
+            self.waited[what] = self.waited.get(what, 0.0) + self._clock() - began
+            if timer is not None:
+                timer.cancel()
             if or_done is not None:
                 or_done.remove_done_callback(self._wake)
 
     def _wake(self, _done: object) -> None:
-        self._changed.set()
+        self.wake()
 
-    async def _afford(self, request: Request) -> float:
-        budget = self.limits.budget_usd
+    def _ceiling(self, lane: Lane, request: Request) -> float:
         if not self._priced:
             return 0.0
-        while True:
-            ceiling = self.estimate.ceiling(request)
-            cost = self._prices.cost(ceiling.prompt, ceiling.completion)
-            if budget is None or self.spent_usd + self.perhaps_usd + self._reserved_usd + cost <= budget:
-                return cost
-            if self.in_flight == 0:
-                raise BudgetSpentError
-            await self.change()
+        ceiling = self.estimate.ceiling(request)
+        return lane.prices.cost(ceiling.prompt, ceiling.completion)
 
-    def _wait_to_start(self) -> float:
-        """Seconds until nothing holds everybody back; infinite while all places in flight are taken."""
-        if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency):
-            return math.inf
-        return self.held_until - self._clock()
+    def _affordable(self, ceiling_usd: float) -> bool:
+        if self.budget_usd is None:
+            return True
+        return self.spent_usd + self.perhaps_usd + self.reserved_usd + ceiling_usd <= self.budget_usd
 
-    def _wait_for_windows(self, expected: Expected) -> float:
-        wait = 0.0
-        if self.requests is not None:
-            wait = self.requests.wait(1.0)
-        if self.tokens is not None:
-            unsure = DEVIATIONS * self.estimate.doubt(self.in_flight + 1)
-            reserve = min(unsure, self.tokens.limit / 20)
-            wait = max(wait, self.tokens.wait(expected.total, reserve=reserve))
-        return wait
+    def _wait_to_start(self) -> Wait:
+        if self.paused:
+            return math.inf, "paused"
+        now, lanes = self._clock(), self.lanes
+        return lanes[0].wait_to_start(now) if len(lanes) == 1 else min([lane.wait_to_start(now) for lane in lanes])
+
+    def _choose(self, expected: Expected) -> tuple[Lane, Wait]:
+        """The lane with room that has the least to do; where none has, the one that will have it first."""
+        lanes = self.lanes
+        if self.paused:
+            return lanes[0], (math.inf, "paused")
+        now = self._clock()
+        if len(lanes) == 1:
+            return lanes[0], self._wait(lanes[0], expected, now)
+        waits = [(lane, self._wait(lane, expected, now)) for lane in lanes]
+        return min(waits, key=lambda found: (found[1][0], found[0].load))
+
+    def _wait(self, lane: Lane, expected: Expected, now: float) -> Wait:
+        if not lane.windows:
+            return lane.wait_to_start(now)
+        return lane.wait(expected, DEVIATIONS * self.estimate.doubt(lane.in_flight + 1), now)

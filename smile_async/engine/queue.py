@@ -2,6 +2,7 @@
 are asked alone, when there is nothing else."""
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from itertools import count
@@ -14,9 +15,9 @@ from smile_async.engine.task import Amended, Item
 class Job(Generic[Item]):
     """One row on its way. `ordinal` is its place in the run (from 0), `replies` and `failures` what it cost so far.
 
-    `limited`: refusals for rate (429) while others were answered; `seen`: replies of the run at the last of them.
-    `amended`: what to ask in place of the row's own request; `amends`: how often the task has given one. Both are
-    forgotten when the process ends: the row is then asked plainly.
+    `limited`: refusals for rate (429) of this one while others were admitted; `refused_at`: the clock's time of the
+    last of them. `amended`: what to ask in place of the row's own request; `amends`: how often the task has given one;
+    both are forgotten when the process ends: the row is then asked plainly.
     """
 
     ordinal: int
@@ -25,7 +26,7 @@ class Job(Generic[Item]):
     replies: int = 0
     failures: int = 0
     limited: int = 0
-    seen: int = 0
+    refused_at: float = -math.inf
     amended: Amended | None = None
     amends: int = 0
 

@@ -13,17 +13,18 @@ from typing import Any, Protocol
 from smile_async.engine import account, schema
 from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
+from smile_async.engine.lane import MINUTE, Lane, Served
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
 from smile_async.engine.retry import StopRun
 from smile_async.engine.revision import reopen
 from smile_async.engine.runner import Runner, finish
+from smile_async.engine.silence import Silence
 from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import SettingsError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
 
 Tell = Callable[[Sequence[Event]], None]
-MEMORY = 61.0  # seconds: what an earlier process sent so recently counts against the limits of a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,18 @@ class RunReport:
 class _Stoppable(Protocol):
     def stop(self, why: StopRun) -> None: ...
     def abort(self) -> None: ...
+    def pause(self, *, paused: bool) -> None: ...
+    def limit_concurrency(self, most: int) -> None: ...
 
 
 class StopSwitch:
-    """Stops a run from outside: hand it in, keep it, call it. Both calls leave the run resumable."""
+    """Steers a run from outside: hand it in, keep it, call it. `drain` and `abort` leave the run resumable."""
 
     def __init__(self) -> None:
         self._runner: _Stoppable | None = None
         self._wanted = ""
+        self._paused = False
+        self._most: int | None = None
 
     def __repr__(self) -> str:
         return f"<StopSwitch [{self._wanted or 'not pressed'}]>"
@@ -79,9 +84,31 @@ class StopSwitch:
         self._wanted = "abort"
         self._apply()
 
+    def pause(self) -> None:
+        """Start nothing more until `go_on`; what is in flight comes home."""
+        self._set_paused(paused=True)
+
+    def go_on(self) -> None:
+        self._set_paused(paused=False)
+
+    def limit_concurrency(self, most: int) -> None:
+        """From now on at most so many requests in flight, all endpoints together."""
+        self._most = most
+        if self._runner is not None:
+            self._runner.limit_concurrency(most)
+
     def connect(self, runner: _Stoppable) -> None:
         self._runner = runner
+        if self._paused:
+            runner.pause(paused=True)
+        if self._most is not None:
+            runner.limit_concurrency(self._most)
         self._apply()
+
+    def _set_paused(self, *, paused: bool) -> None:
+        self._paused = paused
+        if self._runner is not None:
+            self._runner.pause(paused=paused)
 
     def _apply(self) -> None:
         if self._runner is None or not self._wanted:
@@ -97,7 +124,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     items: Iterable[Item | Unreadable],
     folder: Path,
     *,
-    provider: Provider,
+    provider: Provider | Sequence[Served],
     limits: Limits | None = None,
     retry: RetryPolicy | None = None,
     prices: Prices | None = None,
@@ -109,6 +136,9 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     deterministic: random.Random | None = None,
 ) -> RunReport:
     """Ask `provider` about every item, keep every reply in `folder`, and go on where an earlier call left off.
+
+    `provider`: one, or several endpoints (`Served`) that serve the same model under limits of their own; the others'
+    are `limits`, and the budget is one for all.
 
     `items` is read lazily, in a worker thread, and may be endless. Running again with the same folder, task and
     provider identity goes on; with another identity it raises `RunMismatchError`. `notes` are kept with the run
@@ -123,12 +153,14 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     `deterministic` makes it all happen on the event loop with that randomness: for `smile_async.testing.run_virtual`.
     """
     limits, listen, threaded = limits or Limits(), listener or _nobody, deterministic is None
+    served = [Served(provider)] if not isinstance(provider, Sequence) else list(provider)
     clock = asyncio.get_running_loop().time
     wall = clock if deterministic else time.time
-    if limits.budget_usd is not None and (prices is None or prices.cost(1, 1) == 0):
-        raise SettingsError("A budget needs prices.", hint="Say what a million tokens cost: `Prices(input, output)`.")
-    identity = {"task": task.name, **task.identity, **provider.identity}
-    ledger = Ledger.open(folder, identity, in_flight=limits.most_in_flight, threaded=threaded)
+    lanes = [Lane(one, one.quota or limits, one.prices or prices or Prices(), clock) for one in served]
+    _check_lanes(lanes, limits)
+    identity = {"task": task.name, **task.identity, **served[0].provider.identity}
+    in_flight = sum(lane.quota.most_in_flight for lane in lanes)
+    ledger = Ledger.open(folder, identity, in_flight=in_flight, threaded=threaded)
     try:
         if retry_reasons is not None:
             reopen(ledger, retry_reasons)
@@ -136,18 +168,24 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             with schema.legible(folder):  # not around the run itself: a source may be a database, too
                 before = _begin(ledger, reader, notes or {}, listen)
                 first_attempt = 1 + _last_attempt(reader)
-                sent = account.sent_since(reader, wall() - MEMORY, wall())
-            gate = Gate(limits, clock=clock, prices=prices, spent_usd=before.spend_usd, perhaps_usd=before.perhaps_usd)
-            gate.remember((wall() - at, tokens) for at, tokens in sent)
+                sent = account.sent_since(reader, wall() - _memory(lanes), wall())
+            gate = Gate(
+                lanes,
+                clock=clock,
+                budget_usd=limits.budget_usd,
+                spent_usd=before.spend_usd,
+                perhaps_usd=before.perhaps_usd,
+            )
+            gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
+            for lane in lanes:
+                lane.silence = Silence(proven=before.replies > 0)
             runner = Runner(
                 task,
-                provider,
                 ledger,
                 Feed(items, task, ledger, reader, identity, threaded=threaded),
                 gate,
                 retry or RetryPolicy(),
                 first_attempt=first_attempt,
-                proven=before.replies > 0,
                 listener=listen,
                 uniform=(deterministic or random).random,
                 wall=wall,
@@ -161,6 +199,29 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
         await finish(ledger.close())
     with schema.reading(folder) as reader:
         return _report(folder, account.read_counts(reader), runner.stopped, listen)
+
+
+def _check_lanes(lanes: Sequence[Lane], limits: Limits) -> None:
+    """Endpoints of one run must be told apart and answer alike; a budget needs to know what they cost."""
+    if not lanes:
+        raise SettingsError("No endpoint is named.", hint="Say whom to ask.")
+    if limits.budget_usd is not None and any(lane.prices.cost(1, 1) == 0 for lane in lanes):
+        raise SettingsError("A budget needs prices.", hint="Say what a million tokens cost: `Prices(input, output)`.")
+    names = [lane.name for lane in lanes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SettingsError(f"Two endpoints are named {twice!r}.", hint="Give each a name of its own (`name`).")
+    first = lanes[0].served.provider.identity
+    for lane in lanes[1:]:
+        if (other := lane.served.provider.identity) != first:
+            raise SettingsError(
+                f"The endpoints {lanes[0].name!r} and {lane.name!r} would answer differently: {first} and {other}.",
+                hint="All endpoints of a run serve one model with one sampling.",
+            )
+
+
+def _memory(lanes: Sequence[Lane]) -> float:
+    """How long, in seconds, what an earlier process sent counts against a limit."""
+    return max([MINUTE, *(window.period for lane in lanes for window in lane.windows)]) + 1.0
 
 
 def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any], listen: Listener) -> account.Counts:
@@ -200,12 +261,27 @@ def _pulsing(gate: Gate, tell: Tell, every: float | None) -> Iterator[None]:
 
 
 async def _pulse(gate: Gate, tell: Tell, every: float) -> None:
-    limits, clock = gate.limits, asyncio.get_running_loop().time
     while True:
-        held = max(gate.held_until - clock(), 0.0)
-        requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
-        tell([Pulse(gate.in_flight, gate.concurrency, requests, tokens, gate.spent_usd, held)])
+        tell([pulse_of(gate, asyncio.get_running_loop().time())])
         await asyncio.sleep(every)
+
+
+def pulse_of(gate: Gate, now: float) -> Pulse:
+    """The gauges as they stand."""
+    usable = gate.usable
+    return Pulse(
+        in_flight=gate.in_flight,
+        concurrency=sum(lane.concurrency.limit for lane in usable),
+        gauges=tuple(gate.gauges()),
+        binding=gate.binding,
+        waited=dict(gate.waited),
+        spent_usd=gate.spent_usd,
+        reserved_usd=gate.reserved_usd,
+        perhaps_usd=gate.perhaps_usd,
+        budget_usd=gate.budget_usd,
+        held=max(min((lane.held_until - now for lane in usable), default=0.0), 0.0),
+        paused=gate.paused,
+    )
 
 
 def _nobody(_event: Event) -> None:

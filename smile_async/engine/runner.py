@@ -6,6 +6,7 @@ request is in flight at a time: a wrong key costs one request.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,9 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
 from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
+from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
-from smile_async.engine.ledger import Ledger, Row
+from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
+from smile_async.engine.lane import Lane
+from smile_async.engine.ledger import Batch, Ledger, Row
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
@@ -31,11 +34,11 @@ from smile_async.engine.retry import (
     after_failure,
     after_rejection,
 )
-from smile_async.engine.silence import Silence
-from smile_async.engine.task import Accepted, Item, Provider, Task, Value
+from smile_async.engine.task import Accepted, Item, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
+ANOTHER_FIRST = 0.2  # seconds that a refused row waits longer than others
 NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
 
 T = TypeVar("T")
@@ -54,7 +57,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt(Generic[Item]):
     """One request on its way. `number` counts the attempts of the run, over all its processes, from 1."""
 
@@ -80,29 +83,24 @@ class _Settled:
 
 
 class Runner(Generic[Item, Value]):
-    """One run of one task. `listener` gets every event on the loop; `uniform` and `clock` are handed in for tests.
-
-    `proven`: an earlier part of the run had replies.
-    """
+    """One run of one task at the endpoints of `gate`. `listener` gets every event on the loop; `uniform`, `clock` and
+    `wall` are handed in for tests."""
 
     def __init__(
         self,
         task: Task[Item, Value],
-        provider: Provider,
         ledger: Ledger,
         feed: Feed[Item],
         gate: Gate,
         policy: RetryPolicy,
         *,
         first_attempt: int = 1,
-        proven: bool = False,
         listener: events.Listener = lambda _event: None,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._task = task
-        self._provider = provider
         self._ledger = ledger
         self._feed = feed
         self._gate = gate
@@ -115,12 +113,13 @@ class Runner(Generic[Item, Value]):
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: set[int] = set()  # attempts that were started and are not recorded
+        self._boarding: dict[int, Attempt[Item]] = {}  # admitted; they leave when they have been noted on the disk
+        self._open: set[int] = set()  # attempts that left and are not recorded
         self._dispatcher: asyncio.Task[None] | None = None
-        self._silence = Silence(proven=proven)
         self._fault: BaseException | None = None
         self.stopped: StopRun | None = None
-        gate.alone = True
+        for lane in gate.lanes:
+            lane.alone = True
         ledger.listen(
             self._committed, lambda message: self.stop(StopRun("disk", f"The ledger cannot be written: {message}"))
         )
@@ -163,15 +162,36 @@ class Runner(Generic[Item, Value]):
         self.stop(given_up)
         if self.stopped is not None and self.stopped.reason == INTERRUPTED:
             self.stopped = given_up
+        self._withdraw()
         for attempt in self._tasks:
             attempt.cancel()
+
+    def pause(self, *, paused: bool) -> None:
+        """Start nothing while paused."""
+        self._gate.pause(paused=paused)
+
+    def limit_concurrency(self, most: int) -> None:
+        """From now on at most so many in flight, shared out among the endpoints."""
+        self._gate.limit_concurrency(most)
 
     async def _quiet(self) -> None:
         """Wait until nothing more starts and nothing is in flight."""
         if self._dispatcher is not None:
             await asyncio.wait([self._dispatcher])
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._tasks or self._boarding:
+            if self._boarding:
+                await self._ledger.flush()  # then they have left, unless the disk refuses to note them
+                if self._ledger.stuck:
+                    self._withdraw()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    def _withdraw(self) -> None:
+        """What has not left stays: it is as if it had never been admitted."""
+        for attempt in self._boarding.values():
+            self._gate.withdraw(attempt.admission)
+            self._ledger.write(withdrawn=attempt.number)
+        self._boarding.clear()
 
     async def _wind_up(self) -> None:
         await self._ledger.flush()
@@ -187,6 +207,8 @@ class Runner(Generic[Item, Value]):
                 return
             try:
                 request = job.amended.request if job.amended is not None else self._task.render(job.item)
+                if self._gate.budget_usd is not None:
+                    request = bounded(request)
                 if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
                     return
                 admission = await self._gate.enter(request)
@@ -199,7 +221,7 @@ class Runner(Generic[Item, Value]):
         while True:
             now, reading = self._clock(), self._feed.reading()
             # While nothing answers, others are asked before those that failed: perhaps it is only these.
-            others_first = self._silence.deep and reading is None and not self._feed.exhausted
+            others_first = reading is None and self._all_silent() and not self._feed.exhausted
             job = None if others_first else self._queue.pop(now)
             if job is None and (reading is None or not (self._queue or self._gate.in_flight)):
                 job = await self._feed.next() or self._queue.pop(self._clock())  # the latter: what came back meanwhile
@@ -214,13 +236,28 @@ class Runner(Generic[Item, Value]):
             due = self._queue.next_due
             if due is None and nothing_else:
                 due = self._queue.next_alone
-            await self._gate.change(float("inf") if due is None else max(due - now, 0.001), or_done=reading)
+            within = math.inf if due is None else max(due - now, 0.001)
+            await self._gate.change(within, "source" if reading else "rows", or_done=reading)
+
+    def _all_silent(self) -> bool:
+        lanes = self._gate.lanes
+        if len(lanes) == 1:
+            return lanes[0].silence.deep
+        return all(lane.silence.deep for lane in self._gate.usable)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
+        """Note the attempt; it leaves when that is on the disk, so that no crash can hide what may be billed."""
         attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
-        self._ledger.write([("flights", (attempt.number, job.ordinal, self._wall(), admission.ceiling_usd))])
+        flight = (attempt.number, job.ordinal, self._wall(), admission.ceiling_usd, admission.lane.name)
+        self._boarding[attempt.number] = attempt
+        self._ledger.write([("flights", flight)], departing=attempt)
+
+    def _depart(self, attempt: Attempt[Item]) -> None:
+        if self._boarding.pop(attempt.number, None) is None:
+            return  # withdrawn meanwhile
+        attempt.admission.lane.departed(attempt.admission.taken)
         self._open.add(attempt.number)
-        task = self._loop.create_task(self._ask(attempt))
+        task = self._loop.create_task(self._ask(attempt, self._clock()))
         self._tasks.add(task)
         task.add_done_callback(partial(self._landed, attempt))
 
@@ -231,29 +268,48 @@ class Runner(Generic[Item, Value]):
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._stop_for(error)  # an answer of the wrong type, say: it must not pass in silence
 
-    async def _ask(self, attempt: Attempt[Item]) -> None:
+    async def _ask(self, attempt: Attempt[Item], left: float) -> None:
+        lane = attempt.admission.lane
         try:
-            answer = await self._provider.ask(attempt.request)
+            answer = await lane.served.provider.ask(attempt.request)
         except Exception as error:  # noqa: BLE001  (a provider's bug must not lose what others bring home)
             self._lose(attempt, type(error).__name__)
             self._stop_for(error)
+            return
+        if answer.pace is not None:
+            lane.hear(answer.pace, attempt.admission.taken)
+        if isinstance(answer, Failure):
+            settled = self._failed(attempt, answer)
         else:
-            settled = self._failed(attempt, answer) if isinstance(answer, Failure) else self._replied(attempt, answer)
-            self._record(attempt, settled)
+            settled = self._replied(attempt, answer)
+            lane.replied(attempt.admission.taken, self._clock() - left)
+        if lane.changes:
+            self._note_changes(lane, settled)
+        self._record(attempt, settled)
 
     def _lose(self, attempt: Attempt[Item], detail: str) -> None:
         """Note an attempt whose answer nobody will see: perhaps it was billed."""
         cost = self._gate.settle(attempt.admission, attempt.request, None, perhaps=True)
         self._record(attempt, _Settled(LOST, detail=detail, cost_usd=cost))
 
+    def _note_changes(self, lane: Lane, settled: _Settled) -> None:
+        """Limits that this answer has changed."""
+        for change in lane.changes:
+            before, at = None if math.isinf(change.before) else change.before, self._wall()
+            settled.records.append(("changes", (at, lane.name, change.what, before, change.after, change.reason)))
+            told = events.LimitChanged(lane.name, change.what, change.before, change.after, change.reason)
+            settled.told.append(told)
+        lane.changes.clear()
+
     # Settle ------------------------------------------------------------------------------------------------------
 
     def _replied(self, attempt: Attempt[Item], reply: Reply) -> _Settled:
+        lane = attempt.admission.lane
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
-        self._silence.end()
+        lane.silence.end(attempt.admission.at)
         if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
             self._queue.recall()
-        self._gate.alone = False
+        lane.alone = False
         job = attempt.job
         kept = (
             "replies",
@@ -274,8 +330,8 @@ class Runner(Generic[Item, Value]):
                 settled.told.append(told)
                 return settled
             decision = after_rejection(verdict.code, replies=job.replies + 1, policy=self._policy)
-            may_amend = isinstance(decision, Again) and job.amends == 0
-            amended = self._task.amend(job.item, reply, verdict) if may_amend else None
+            amend, may_amend = self._task.amend, isinstance(decision, Again) and job.amends == 0
+            amended = amend(job.item, reply, verdict) if amend is not None and may_amend else None
         except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
             self._stop_for(error)
             settled.verdict, settled.detail = "task-error", type(error).__name__
@@ -290,24 +346,16 @@ class Runner(Generic[Item, Value]):
         return settled
 
     def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
-        kind, silence, now = failure.kind, self._silence, self._clock()
+        kind, lane, now = failure.kind, attempt.admission.lane, self._clock()
+        silence = lane.silence
         limited = kind is FailureKind.RATE_LIMITED
         cost = self._gate.settle(
             attempt.admission, attempt.request, None, refused=limited, perhaps=kind in PERHAPS_BILLED
         )
         fresh = attempt.admission.at > silence.held_at
         silence.note(failure, now, fresh=fresh)
-        self._gate.alone = silence.deep
-        job, last = attempt.job, self._feed.exhausted
-        # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
-        charged = kind in CHARGED and (last or not silence.deep)
-        if limited:
-            asked_alone = job.limited >= STUBBORN or (last and self._gate.in_flight == 0)
-            charged = asked_alone and silence.answered  # by a server that answers others
-            if silence.replies > job.seen or (last and silence.answered):
-                job = job.evolve(limited=job.limited + 1, seen=silence.replies)
-        if charged:
-            job = job.evolve(failures=job.failures + 1)
+        lane.alone = silence.deep
+        job, charged = self._blame(attempt.job, kind, lane)
         decision = after_failure(
             failure,
             charged=job.failures if charged else 0,
@@ -316,7 +364,7 @@ class Runner(Generic[Item, Value]):
             policy=self._policy,
             uniform=self._uniform(),
         )
-        decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=last)
+        decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=self._feed.exhausted)
         if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
             job, decision = job.evolve(amended=None), Again(0.0)
         settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status, cost_usd=cost)
@@ -327,12 +375,50 @@ class Runner(Generic[Item, Value]):
                 job.row_id, attempt.number, str(kind), failure.status, failure.detail, now - attempt.admission.at
             )
         )
-        if isinstance(decision, Again) and decision.everybody and (fresh or failure.retry_after):
-            if self._gate.hold(decision.wait) >= NEWS or fresh:
-                settled.told.append(events.Held(decision.wait, str(kind)))
+        decision = self._elsewhere(settled, lane, decision, kind)
+        hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
+        if hold and (fresh or failure.retry_after):
+            if self._gate.hold(lane, hold) >= NEWS or fresh:
+                settled.told.append(events.Held(hold, str(kind)))
             silence.held_at = now
+        if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
+            lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)
+        elif kind in CHARGED:
+            lane.concurrency.troubled()
         self._follow(settled, job, attempt.number, decision)
         return settled
+
+    def _blame(self, job: Job[Item], kind: FailureKind, lane: Lane) -> tuple[Job[Item], bool]:
+        """The job with what the failure adds to its count, and whether it has to answer for it."""
+        last, silence = self._feed.exhausted, lane.silence
+        # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
+        charged = kind in CHARGED and ((last and not self._others(lane)) or not silence.deep)
+        if kind is FailureKind.RATE_LIMITED:
+            answered = any(one.silence.answered for one in self._gate.lanes)
+            asked_alone = job.limited >= STUBBORN or (last and self._gate.in_flight == 0)
+            charged = asked_alone and answered  # by a server that answers others
+            if max([one.silence.newest for one in self._gate.lanes]) > job.refused_at or (last and answered):
+                job = job.evolve(limited=job.limited + 1, refused_at=self._clock())
+        return (job.evolve(failures=job.failures + 1) if charged else job), charged
+
+    def _others(self, lane: Lane) -> list[Lane]:
+        """Other endpoints that answer."""
+        return [other for other in self._gate.usable if other is not lane and not other.silence.deep]
+
+    def _elsewhere(self, settled: _Settled, lane: Lane, decision: Decision, kind: FailureKind) -> Decision:
+        """What ends a run at its only endpoint only rests or retires one of several: its rows go elsewhere."""
+        others = [other for other in self._gate.usable if other is not lane]
+        if not others or not isinstance(decision, StopRun):
+            return decision
+        if kind in FATAL:
+            lane.retired = str(kind)
+            settled.told.append(events.EndpointRested(lane.name, math.inf, f"{kind}: {settled.detail}"))
+            return Again(0.0)
+        if any(not other.silence.deep or other.silence.since is None for other in others):
+            self._gate.hold(lane, self._policy.max_wait)
+            settled.told.append(events.EndpointRested(lane.name, self._policy.max_wait, f"{kind}: {settled.detail}"))
+            return Again(0.0)
+        return decision
 
     def _follow(self, settled: _Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
         """Carry out what was decided about the row."""
@@ -346,6 +432,8 @@ class Runner(Generic[Item, Value]):
             now, own_wait = self._clock(), decision.wait > 0 and not decision.everybody  # else the gate holds everybody
             if job.limited >= STUBBORN:  # asked when no other is left
                 self._queue.push_alone(job, at=now + (decision.wait if own_wait else 0.0))
+            elif job.limited and not self._feed.exhausted:  # another goes first: perhaps it is only this one
+                self._queue.push(job, at=now + decision.wait + ANOTHER_FIRST)
             else:
                 self._queue.push(job, at=now + decision.wait if own_wait else None)
 
@@ -366,16 +454,20 @@ class Runner(Generic[Item, Value]):
             usage.completion_tokens if usage else None,
             settled.cost_usd,
             settled.detail,
+            attempt.admission.lane.name,
         )
-        self._ledger.write([("attempts", row), *settled.records], landed=attempt.number, events=settled.told)
+        landed = (attempt.number, attempt.admission.lane)
+        self._ledger.write([("attempts", row), *settled.records], landed=landed, events=settled.told)
 
     def _stop_for(self, error: Exception) -> None:
         self._fault = self._fault or error
         self.stop(StopRun("internal", f"{type(error).__name__} in the task, the provider or the listener"))
 
-    def _committed(self, happened: Sequence[events.Event], attempts: int) -> None:
-        self._gate.saved(attempts)
-        self.tell(happened)
+    def _committed(self, batch: Batch) -> None:
+        self._gate.saved([lane for _, lane in batch.landed])
+        self.tell(batch.events)
+        for attempt in batch.departing:
+            self._depart(attempt)
 
     def tell(self, happened: Sequence[events.Event]) -> None:
         """Tell the listener; what it raises stops the run, and `run` raises it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from smile_async.errors import RunNotFoundError, SmileError, StoppedError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DATABASE = "ledger.sqlite3"
 PAGE = 8_192  # bytes: a dialogue fits into one page; at 4,096 the same rows cost 1.5 times the system time
 CHECKPOINT = 2_000  # pages of the log before it is folded back
@@ -21,20 +21,24 @@ CREATE TABLE meta     (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows     (ordinal INTEGER PRIMARY KEY, row_id TEXT NOT NULL UNIQUE, source_id TEXT NOT NULL,
                        position INTEGER NOT NULL, item BLOB);
 CREATE TABLE flights  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL,
-                       ceiling_usd REAL NOT NULL DEFAULT 0);
+                       ceiling_usd REAL NOT NULL DEFAULT 0, endpoint TEXT NOT NULL DEFAULT '');
 CREATE TABLE attempts (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, sent_at REAL NOT NULL, took REAL,
                        paid INTEGER NOT NULL, charged INTEGER NOT NULL, verdict TEXT NOT NULL, status INTEGER,
-                       prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL NOT NULL, detail TEXT NOT NULL);
+                       prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL NOT NULL, detail TEXT NOT NULL,
+                       endpoint TEXT NOT NULL DEFAULT '');
 CREATE TABLE replies  (attempt INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL, text TEXT, finish_reason TEXT,
                        refusal TEXT, model TEXT, raw BLOB);
 CREATE TABLE outcomes (ordinal INTEGER PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, attempt INTEGER,
                        note TEXT NOT NULL);
 CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE changes  (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT NULL, before REAL, after REAL,
+                       reason TEXT NOT NULL);
+CREATE TABLE amended  (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);
 """
-AMENDED = "CREATE TABLE IF NOT EXISTS amended (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);"
 # meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
 # rows      every row that was read; item NULL: it could not be read and was set aside
-# flights   attempts under way and the most each may cost; after a crash: attempts whose fate is unknown
+# flights   attempts under way and the most each may cost, written before they leave; after a crash: attempts whose
+#           fate is unknown
 # attempts  every attempt that ended; paid 1: a reply arrived, paid 0: none did; charged 1: a failure that counts
 #           against the row's budget; cost_usd of an unpaid one: the most it may have cost if it was billed after all;
 #           verdict: accepted, a rule's code or a kind of failure; `unknown`: a crash took
@@ -43,8 +47,19 @@ AMENDED = "CREATE TABLE IF NOT EXISTS amended (attempt INTEGER PRIMARY KEY, step
 # outcomes  where a row ended: accepted or set-aside with its reason; a row without one is pending; note: the flags of
 #           an accepted row, or what was wrong with a row that was never asked
 # results   the values of the accepted rows
-# amended   replies to a request that the task had changed after a rejection, and how; runs of earlier versions get it
-#           when they are written to again
+# changes   limits that were changed while the run went on: in-flight, rate, what headers told; before NULL: none known
+# amended   replies to a request that the task had changed after a rejection, and how
+
+MIGRATIONS = {
+    1: """
+ALTER TABLE flights ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+CREATE TABLE changes (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT NULL, before REAL, after REAL,
+                      reason TEXT NOT NULL);
+CREATE TABLE amended (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);
+""",
+}
+"""From each older version to the next."""
 
 
 def make_private_folder(folder: Path) -> None:
@@ -57,8 +72,9 @@ def make_private_folder(folder: Path) -> None:
         raise RunNotFoundError(f"{folder}: the run folder cannot be made: {error.strerror}.") from error
 
 
-def open_writer(folder: Path) -> sqlite3.Connection:
-    """Open or create the database for the one writer. Commits reach the disk (`synchronous=FULL`)."""
+def open_writer(folder: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open or create the database for the one writer. `durable`: a commit is done when it has reached the disk; else
+    when the system has it, which outlives the process but no loss of power."""
     path = folder / DATABASE
     if not path.exists():
         try:
@@ -68,13 +84,13 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
         connection.execute("PRAGMA query_only=ON")  # until it is known to be a ledger: what is not stays untouched
-        check_schema(connection, folder)
+        found = check_schema(connection, folder)
         connection.execute("PRAGMA query_only=OFF")
-        if not connection.execute("SELECT 1 FROM pragma_table_info('flights') WHERE name = 'ceiling_usd'").fetchone():
-            connection.execute("ALTER TABLE flights ADD COLUMN ceiling_usd REAL NOT NULL DEFAULT 0")
-        connection.execute(AMENDED)
+        for version in range(found, SCHEMA_VERSION):
+            noted = f"UPDATE meta SET value = '{version + 1}' WHERE key = 'schema'"  # noqa: S608 (our own number)
+            connection.executescript(f"BEGIN IMMEDIATE;{MIGRATIONS[version]};{noted};COMMIT;")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
     except BaseException as error:
         connection.close()
@@ -92,7 +108,7 @@ def _create(path: Path) -> None:
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size={PAGE}")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(f"BEGIN;{TABLES}{AMENDED}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
+        connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
     new.replace(path)
 
 
@@ -111,7 +127,8 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise broken(folder, error) from error
     try:
-        check_schema(connection, folder)
+        if check_schema(connection, folder) < SCHEMA_VERSION:
+            open_writer(folder).close()  # which brings it up to date
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.DatabaseError):
@@ -143,14 +160,16 @@ def marks(count: int) -> str:
     return ",".join("?" * count)
 
 
-def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
+def check_schema(connection: sqlite3.Connection, folder: Path) -> int:
+    """The version that the ledger was written by. Raises `RunNotFoundError` for one that cannot be read here."""
     found = connection.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
-    if found is None or int(found[0]) != SCHEMA_VERSION:
+    if found is None or not min(MIGRATIONS) <= int(found[0]) <= SCHEMA_VERSION:
         raise RunNotFoundError(
             f"{folder}: written by another version of this package (ledger schema {found and found[0]}, "
             f"this one reads {SCHEMA_VERSION}).",
             hint="Use the version that made it, or start a new run.",
         )
+    return int(found[0])
 
 
 def broken(folder: Path, error: Exception) -> SmileError:

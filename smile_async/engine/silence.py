@@ -28,6 +28,7 @@ class Silence:
     held_at: float = float("-inf")
     refused: set[str] = field(default_factory=set)  # rows that were bad requests before any reply
     replies: int = 0  # in this process
+    newest: float = float("-inf")  # when the latest of the requests that were answered was admitted
     deep: bool = True  # nothing shows that the server answers
 
     @property
@@ -35,8 +36,9 @@ class Silence:
         """The server has replied to this run, in this process or in an earlier one."""
         return self.proven or self.replies > 0
 
-    def end(self) -> None:
-        """A reply arrived."""
+    def end(self, admitted: float) -> None:
+        """A reply arrived, to a request that was admitted then."""
+        self.newest = max(self.newest, admitted)
         self.failures = 0
         self.refused.clear()
         self.since = None

@@ -60,7 +60,7 @@ class Task(Generic[Item, Value]):
     dump_value: Callable[[Value], bytes]
     identity: Mapping[str, Any] = field(default_factory=dict)
     source_id: Callable[[Item], str] = lambda _item: ""
-    amend: Callable[[Item, Reply, Rejected], Amended | None] = lambda _item, _reply, _rejected: None
+    amend: Callable[[Item, Reply, Rejected], Amended | None] | None = None
 
 
 class Provider(Protocol):

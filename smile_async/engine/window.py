@@ -4,6 +4,11 @@ aiolimiter alone is not enough: its bucket lets twice the limit through in the f
 estimate that was too high, and its waiters are served smallest first. So it only sets the pace, in a bucket of a
 fraction of a second, and one caller waits at it; a log of what was let through in the last period has the last word,
 as a server with sliding windows has, and is corrected when the true amount is known.
+
+What the server's headers say is heard beside it. A server that has less left than we could have used shares its limit
+with others: what they took is counted as ours. One that has more left than a sliding window would, and says that it is
+full again as soon as a steady refill makes it, holds a bucket: then the window is counted as that bucket, whose burst
+is what the server said remains.
 """
 
 from collections import deque
@@ -15,99 +20,258 @@ LEAD = (
     1.15  # pace above the limit's mean while less than the mean was used: time lost (first request alone) is caught up
 )
 SLACK = 0.3  # seconds: a request may reach the server that much later than it left
+SLACK_SHARE = 0.005  # of the period: shorter windows get less slack, else they could not be used
+LEAST_SLACK = 0.03  # seconds
 BURST = 0.25  # seconds of the limit that may go at once
+BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
+SURE = 5  # words in a row that only a bucket can have said
+SURE_FOR = 2.0  # seconds between the first and the last of them
+DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
+GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
+STRIKES = 3  # refusals after which a bucket is not believed any more
+
+
+class Pacer:
+    """A rate with a small burst, by aiolimiter, which also says how long a wait will be. For one waiter at a time.
+
+    aiolimiter does not tell when it will have room; with one waiter its level is known, so it is kept beside it.
+    """
+
+    def __init__(self, rate: float, burst: float, *, clock: Callable[[], float]) -> None:
+        self.rate = rate
+        self._clock = clock
+        self._burst = burst
+        self._limiter = AsyncLimiter(burst, burst / rate)
+        self._level = 0.0
+        self._at = clock()
+
+    def wait(self, amount: float) -> float:
+        """Seconds until `amount` may go; one above the burst widens the burst."""
+        if amount > self._burst:
+            self._burst = amount
+            self._limiter = AsyncLimiter(amount, amount / self.rate)
+            self._level = 0.0
+        if self._limiter.has_capacity(amount):
+            return 0.0
+        return max((self._now_at() + amount - self._burst) / self.rate, 0.001)
+
+    async def take(self, amount: float) -> None:
+        """Follow a `wait` of 0 with it: then it does not wait."""
+        await self._limiter.acquire(amount)
+        self._level, self._at = self._now_at() + amount, self._clock()
+
+    def _now_at(self) -> float:
+        return max(self._level - (self._clock() - self._at) * self.rate, 0.0)
+
+
+class _Bin:
+    """What went within an instant. `at` is when the last of it left."""
+
+    __slots__ = ("amount", "at", "began", "gone")
+
+    def __init__(self, at: float) -> None:
+        self.began = self.at = at
+        self.amount = 0.0
+        self.gone = False
 
 
 class Entry:
-    """What one admission took of one window; corrected in place."""
+    """What one admission took of one window; corrected in place. `taken` is all that the window had let through."""
 
-    __slots__ = ("amount", "at")
+    __slots__ = ("amount", "at", "bin", "taken")
 
-    def __init__(self, at: float, amount: float) -> None:
+    def __init__(self, at: float, amount: float, bin_: _Bin, taken: float) -> None:
         self.at = at
         self.amount = amount
+        self.bin = bin_
+        self.taken = taken
 
 
 class RateWindow:
-    """At most `limit` in any `period` seconds (plus `SLACK`), smoothly. For one waiter at a time: the dispatcher."""
+    """At most `limit` in any `period` seconds (plus slack), smoothly. For one waiter at a time: the dispatcher.
 
-    def __init__(self, limit: float, period: float, *, clock: Callable[[], float]) -> None:
+    `what` names what is counted. `bucket`: the server has shown that it refills steadily.
+    """
+
+    def __init__(self, limit: float, period: float, *, clock: Callable[[], float], what: str = "") -> None:
+        self.what = what
         self.limit = limit
         self.period = period
+        self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
+        self.bucket = False
         self._clock = clock
-        self._capacity = max(1.0, limit / period * BURST)
-        self._pacer = AsyncLimiter(self._capacity, self._capacity / (limit / period * LEAD))
-        self._log: deque[Entry] = deque()
+        self._log: deque[_Bin] = deque()
         self._used = 0.0
+        self._taken = 0.0  # ever, as it was admitted
         self._credit = 0.0  # estimates taken from the pacer and not used, to be taken less next time
         self._began: float | None = None  # when the first amount was let through
+        self._level = self._level_at = 0.0  # of the bucket
+        self._signs = 0  # of a bucket, in a row
+        self._first_sign = 0.0
+        self._strikes = 0
+        self._pacer = self._paced()
 
     def __repr__(self) -> str:
         return f"<RateWindow [{self.used():.0f} of {self.limit:g} in {self.period:g} s]>"
 
+    @property
+    def rate(self) -> float:
+        """The limit's mean, a second."""
+        return self.limit / self.period
+
     def used(self) -> float:
-        """What was let through in the last period."""
+        """What was let through in the last period; of a bucket what is out of it."""
+        if self.bucket:
+            return self.limit - self._filled(self._clock())
         self._forget(self._clock())
         return self._used
 
-    async def pace(self, amount: float) -> None:
-        """Wait for the amount's turn at the limit's mean rate. Follow with `wait` and `record`."""
-        used_credit = min(self._credit, amount)
-        self._credit -= used_credit
-        left = (amount - used_credit) * (1.0 if self._behind(amount) else LEAD)
-        while left > 0:  # in slices: the bucket is smaller than a large request
-            slice_ = min(left, self._capacity)
-            await self._pacer.acquire(slice_)
-            left -= slice_
-
     def wait(self, amount: float, *, reserve: float = 0.0) -> float:
-        """Seconds until `amount` fits into the window; 0: it fits now.
+        """Seconds until `amount` may go; 0: now.
 
         `reserve` of the limit stays unused, for estimates that may prove too low. An amount above the whole limit
         fits when the window is empty: it could never go otherwise.
         """
         now = self._clock()
-        self._forget(now)
-        excess = self._used + amount - max(self.limit - reserve, self.limit / 2)
-        if excess <= 0 or not self._log:
-            return 0.0
-        for entry in self._log:
-            excess -= entry.amount
-            if excess <= 0:
-                break
-        return max(entry.at + self.period + SLACK - now, 0.001)
+        if self.bucket:
+            missing = min(amount + reserve + GRAIN * self.limit, self.limit) - self._filled(now)
+            return max(missing / self.rate, 0.001) if missing > 0 else 0.0
+        room = self._wait_for_room(now, amount, reserve)
+        return max(room, self._pacer.wait(self._share(amount, now)))
 
-    def record(self, amount: float) -> Entry:
-        """Count `amount` as let through now."""
-        return self.remember(self._clock(), amount)
+    async def take(self, amount: float) -> Entry:
+        """Count `amount` as let through now. Follow a `wait` of 0 with it."""
+        now = self._clock()
+        if not self.bucket:
+            share = self._share(amount, now)
+            self._credit -= min(self._credit, amount)
+            await self._pacer.take(share)
+        return self.remember(now, amount)
 
     def remember(self, at: float, amount: float) -> Entry:
         """Count `amount` as let through at the clock's time `at`, no earlier than the last that was counted."""
-        entry = Entry(at, amount)
         if self._began is None:
-            self._began = entry.at
-        self._log.append(entry)
+            self._began = at
+        if not self._log or at - self._log[-1].began > self.period / BINS:
+            self._log.append(_Bin(at))
+        last = self._log[-1]
+        last.at = max(last.at, at)
+        last.amount += amount
         self._used += amount
-        return entry
+        self._taken += amount
+        if self.bucket:
+            self._level = self._filled(at) - amount
+        return Entry(at, amount, last, self._taken)
+
+    def departed(self, entry: Entry, at: float) -> None:
+        """It left at `at`, later than it was admitted."""
+        entry.at = at
+        entry.bin.at = max(entry.bin.at, at)
 
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
         difference = amount - entry.amount
         self._forget(self._clock())
-        if self._log and entry.at >= self._log[0].at:  # what has left the window was taken off as it stood then
+        if not entry.bin.gone:  # what has left the window was taken off as it stood then
             self._used += difference
+            entry.bin.amount += difference
         entry.amount = amount
         self._credit = min(self.limit / 10, self._credit - difference)
+        if self.bucket:
+            self._level = min(self.limit, self._level - difference)
 
-    def _behind(self, amount: float) -> bool:
-        """Less has been let through than the mean rate allowed, in the last period or since the first."""
+    def resize(self, limit: float) -> None:
+        """The server allows less than was thought, or more."""
+        self._level = min(self._level, limit)
+        self.limit = limit
+        self._pacer = self._paced()
+
+    def hear(self, entry: Entry, remaining: float, reset: float | None) -> None:
+        """What the server said remains, in its answer to the admission of `entry`; `reset`: seconds until it is full.
+
+        It may have looked at any time since the request left, so that what was sent after it may be in it or not.
+        """
         now = self._clock()
+        sent_since = self._taken - entry.taken
+        own = self.limit - self.used()
+        freed = self.rate * (now - entry.at)  # meanwhile, at most
+        sure = max(DOUBT * self.limit, 1.0)
+        least, most = own - max(0.0, freed - sent_since), own + sent_since
+        if self.bucket:
+            if remaining < least:
+                self._level -= least - remaining
+            elif remaining > most + sure:
+                self._level = min(self.limit, self._level + (remaining - most) / 2)
+        elif remaining < least - sure:  # others share the limit, or more is charged than we count: it is used
+            self.remember(now, least - remaining)
+            self._signs = 0
+        else:
+            self._weigh(now, remaining, reset, more_than_sliding=remaining > most + sure, sent_since=sent_since)
+
+    def refuted(self) -> None:
+        """The server refused what its bucket should have held: it is empty, and after some strikes it is none."""
+        if self.bucket:
+            self._level = min(self._filled(self._clock()), 0.0)
+            self._strikes += 1
+            self.bucket = self._strikes < STRIKES
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _weigh(
+        self, now: float, remaining: float, reset: float | None, *, more_than_sliding: bool, sent_since: float
+    ) -> None:
+        """Whether these are a bucket's words."""
+        if reset is None or self._strikes >= STRIKES:
+            return
+        full_in = (self.limit - remaining) / self.rate
+        steady = abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
+        if not steady:
+            self._signs = 0
+            return
+        if not more_than_sliding:
+            return
+        if self._signs == 0:
+            self._first_sign = now
+        self._signs += 1
+        if self._signs >= SURE and now - self._first_sign >= min(SURE_FOR, self.period / 10):
+            self.bucket = True
+            self._level, self._level_at = remaining - sent_since, now
+
+    def _filled(self, now: float) -> float:
+        """How much is in the bucket."""
+        self._level = min(self.limit, self._level + (now - self._level_at) * self.rate)
+        self._level_at = now
+        return self._level
+
+    def _paced(self) -> Pacer:
+        return Pacer(self.rate * LEAD, max(1.0, self.rate * min(BURST, self.period / 20)), clock=self._clock)
+
+    def _share(self, amount: float, now: float) -> float:
+        """What of the amount is taken from the pacer: less what earlier ones took too much, more when ahead."""
+        left = amount - min(self._credit, amount)
+        return left * (1.0 if self._behind(amount, now) else LEAD)
+
+    def _wait_for_room(self, now: float, amount: float, reserve: float) -> float:
+        self._forget(now)
+        excess = self._used + amount - max(self.limit - reserve, self.limit / 2)
+        if excess <= 0 or not self._log:
+            return 0.0
+        for bin_ in self._log:
+            excess -= bin_.amount
+            if excess <= 0:
+                break
+        return max(bin_.at + self.period + self.slack - now, 0.001)
+
+    def _behind(self, amount: float, now: float) -> bool:
+        """Less has been let through than the mean rate allowed, in the last period or since the first."""
         elapsed = min(now - (now if self._began is None else self._began), self.period)
-        return self.used() + amount < self.limit * elapsed / self.period
+        return self._used + amount < self.limit * elapsed / self.period
 
     def _forget(self, now: float) -> None:
-        horizon = now - self.period - SLACK
+        horizon = now - self.period - self.slack
         while self._log and self._log[0].at <= horizon:
-            self._used -= self._log.popleft().amount
+            gone = self._log.popleft()
+            gone.gone = True
+            self._used -= gone.amount
         if not self._log:
             self._used = 0.0  # no drift from sums of floats

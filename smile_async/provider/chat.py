@@ -1,39 +1,84 @@
-"""Any server that speaks OpenAI's chat completions."""
+"""OpenAI's chat completions, which nearly every server speaks: vLLM, Ollama, DeepSeek, DashScope, Zhipu, gateways."""
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlunsplit
 
 import orjson
 from pydantic import SecretStr
 
-from smile_async.engine.job import Failure, Reply, Request
+from smile_async.engine.job import Failure, Reply, Request, ServerPace
 from smile_async.errors import SettingsError
-from smile_async.provider.headers import server_pace
-from smile_async.provider.masking import without_echo
+from smile_async.provider.dialect import address, key_header, request_headers
 from smile_async.provider.reply import read_reply
-from smile_async.provider.status import classify
-from smile_async.provider.transport import HttpAnswer, Transport
-from smile_async.settings import Timeouts
+from smile_async.provider.server import ServerProvider
+from smile_async.settings import Sampling, Timeouts
 
 if TYPE_CHECKING:
     import httpx
 
 ENDPOINT = "/chat/completions"
 
+MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 
-class ChatProvider:
-    """Asks one endpoint for one model; sampling that is None is left to the server.
+
+class ChatDialect:
+    """`url` and `headers` are complete. `model` is what is meant, `asked_as` what it is called there (an Azure
+    deployment); `max_tokens_field` is the field that limits an answer's tokens.
+
+    With `fixed_sampling` neither temperature nor top_p is sent: OpenAI's reasoning models refuse both, and always
+    sample as with 1. Raises `SettingsError` when another value is asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        headers: Mapping[str, str],
+        model: str,
+        asked_as: str = "",
+        sampling: Sampling,
+        max_tokens_field: MaxTokensField = "max_tokens",
+        fixed_sampling: bool = False,
+    ) -> None:
+        if fixed_sampling:
+            _check_fixed(sampling)
+        self.url = url
+        self.headers = headers
+        self.model = model
+        self._max_tokens_field = max_tokens_field
+        self.identity: Mapping[str, Any] = logical_identity(model, sampling)
+        self._fixed: dict[str, Any] = {"model": asked_as or model}
+        if not fixed_sampling:
+            self._fixed |= sampling.model_dump(exclude_none=True, include={"temperature", "top_p"})
+        if sampling.max_tokens is not None:
+            self._fixed[max_tokens_field] = sampling.max_tokens
+        self._fixed |= sampling.extra
+
+    def body(self, request: Request) -> bytes:
+        """Messages as they are, Chinese unescaped. The fixed fields cost 0.2 us: too little to encode them ahead."""
+        body = {**self._fixed, "messages": request.messages}
+        if request.max_tokens is not None:
+            body[self._max_tokens_field] = request.max_tokens
+        if request.extra:
+            body.update(request.extra)
+        return orjson.dumps(body)
+
+    def read(
+        self, body: bytes, headers: Mapping[str, str], now: float, pace: ServerPace | None, host: str
+    ) -> Reply | Failure:
+        return read_reply(body, headers, now, pace, host)
+
+
+class ChatProvider(ServerProvider):
+    """Any server that speaks OpenAI's chat completions; sampling that is None is left to the server.
 
     `base_url` is what the OpenAI client takes (`https://api.openai.com/v1`), a bare host (then `/v1` is added), or the
     whole address ending in `/chat/completions`, with a query if need be. `extra` goes into every request body,
-    `Request.extra` over it; `headers` go beside the usual ones and win. `max_connections` bounds the requests in
-    flight; without it the caller does. `client` is an `httpx.AsyncClient` of the user's own: its proxies, auth and
-    hooks hold, and closing it stays theirs. `clock` is the wall clock.
+    `Request.extra` over it; `headers` go beside the usual ones and win.
 
-    The key and the headers are in no `repr`, message or identity. Raises `SettingsError` for an unusable address.
+    Raises `SettingsError` for an unusable address.
     """
 
     def __init__(
@@ -52,78 +97,41 @@ class ChatProvider:
         client: "httpx.AsyncClient | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._url = chat_url(base_url)
-        self._host = urlsplit(self._url).netloc.rpartition("@")[2]
-        sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
-        self._sampling = {name: value for name, value in sampling.items() if value is not None}
-        self._extra = dict(extra or {})
-        self._model = model
-        self._fixed = {"model": model, **self._sampling, **self._extra}
-        self._headers = _headers(api_key, headers or {})
-        self._transport = Transport(timeouts=timeouts, max_connections=max_connections, client=client)
-        self._clock = clock
+        dialect = ChatDialect(
+            url=chat_url(base_url),
+            headers=bearer_headers(api_key, headers or {}),
+            model=model,
+            sampling=Sampling.model_construct(
+                temperature=temperature, top_p=top_p, max_tokens=max_tokens, extra=dict(extra or {})
+            ),
+        )
+        super().__init__(dialect, timeouts=timeouts, max_connections=max_connections, client=client, clock=clock)
 
-    def __repr__(self) -> str:
-        return f"<ChatProvider {self._model} at {self._host}>"
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Model, sampling and extra fields: what shapes the answer. Never the key, never the address."""
-        return {"model": self._model, **self._sampling, **({"extra": self._extra} if self._extra else {})}
-
-    async def ask(self, request: Request) -> Reply | Failure:
-        answer = await self._transport.post(self._url, self._headers, self._body(request))
-        if isinstance(answer, Failure):
-            return answer
-        outcome = self._judge(answer)
-        if isinstance(outcome, Failure) and outcome.detail:
-            sent = [message.content for message in request.messages]
-            return replace(outcome, detail=without_echo(outcome.detail, sent))
-        return outcome
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-    def _body(self, request: Request) -> bytes:
-        """Messages as they are, Chinese unescaped. The fixed fields cost 0.2 us: too little to encode them ahead."""
-        body = {**self._fixed, "messages": request.messages}
-        if request.max_tokens is not None:
-            body["max_tokens"] = request.max_tokens
-        if request.extra:
-            body.update(request.extra)
-        return orjson.dumps(body)
-
-    def _judge(self, answer: HttpAnswer) -> Reply | Failure:
-        now = self._clock()
-        if not 200 <= answer.status < 300:
-            return classify(answer.status, answer.body, answer.headers, now)
-        pace = server_pace(answer.headers, now)
-        return read_reply(answer.body, answer.headers, now, pace, self._host)
+def logical_identity(model: str, sampling: Sampling) -> Mapping[str, Any]:
+    """Of a provider whose model samples so; what is not sent because it is the server's own default counts all the
+    same."""
+    extra = {"extra": sampling.extra} if sampling.extra else {}
+    return {"model": model, **sampling.model_dump(exclude_none=True, exclude={"extra"}), **extra}
 
 
 def chat_url(base_url: str) -> str:
     """The address to post to; see `ChatProvider` for what may be given. Raises `SettingsError`."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
-        raise SettingsError(f"base_url {shown!r} is no web address.", hint="It looks like https://api.openai.com/v1")
-    path = parts.path.rstrip("/")
+    parts = address(base_url)
+    path = parts.path
     if not path.endswith(ENDPOINT):
         path = (path or "/v1") + ENDPOINT
-    return urlunsplit(parts._replace(path=path, fragment=""))
+    return urlunsplit(parts._replace(path=path))
 
 
-def _headers(api_key: SecretStr | None, more: Mapping[str, str]) -> dict[str, str]:
-    """A key with a stray line break is a key that was pasted: cut, or no request could be sent."""
-    headers = {"content-type": "application/json", "accept": "application/json"}
-    key = api_key.get_secret_value().strip() if api_key else ""
-    if key:
-        headers["authorization"] = f"Bearer {key}"
-    headers |= {name.lower(): value for name, value in more.items()}
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
+def bearer_headers(api_key: SecretStr | None, more: Mapping[str, str]) -> dict[str, str]:
+    return request_headers(key_header("authorization", api_key, prefix="Bearer "), more)
+
+
+def _check_fixed(sampling: Sampling) -> None:
+    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
+        if value not in (None, 1.0):
             raise SettingsError(
-                f"The header {name!r} (or the key in it) holds a character that HTTP cannot send.",
-                hint="Was it pasted with a quotation mark or a line break?",
+                f"{name} is {value:g}, and a model with fixed_sampling has no other than 1.",
+                hint=f"Set {name} = 1 under [sampling] (--{name.replace('_', '-')} 1), or leave fixed_sampling out.",
             )
-    return headers

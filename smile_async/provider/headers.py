@@ -4,27 +4,17 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
-from smile_async.engine.job import ServerPace
+from smile_async.engine.job import LimitWord, ServerPace
+from smile_async.provider.limit_names import LimitNames, plan_for
+from smile_async.provider.ratelimit_field import Policy, field_words, read_policies, window_of
 
 LONGEST_WAIT = 7 * 86_400.0  # seconds; more than a week is a date of another era or a mistake
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|[dhms])")
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-
-_NAMES: dict[str, tuple[str, ...]] = {
-    # OpenAI, Azure, Groq, Together; then what gateways and Anthropic say
-    "requests_limit": ("x-ratelimit-limit-requests", "anthropic-ratelimit-requests-limit", "x-ratelimit-limit"),
-    "requests_remaining": (
-        "x-ratelimit-remaining-requests",
-        "anthropic-ratelimit-requests-remaining",
-        "x-ratelimit-remaining",
-    ),
-    "requests_reset": ("x-ratelimit-reset-requests", "anthropic-ratelimit-requests-reset", "x-ratelimit-reset"),
-    "tokens_limit": ("x-ratelimit-limit-tokens", "anthropic-ratelimit-tokens-limit"),
-    "tokens_remaining": ("x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"),
-    "tokens_reset": ("x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"),
-}
+_UNITS = frozenset("dhms")  # how a duration ends
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -41,54 +31,73 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def server_pace(headers: Mapping[str, str], now: float) -> ServerPace | None:
     """The limits that a reply tells; None when it tells none (vLLM, Ollama, DeepSeek)."""
-    if not any("ratelimit" in name for name in headers):
+    plan = plan_for(tuple(headers))
+    if plan is None:
         return None
-    limits = {name: _limit(_first(headers, name)) for name in ("requests_limit", "tokens_limit")}
-    pace = ServerPace(
-        requests_limit=limits["requests_limit"],
-        requests_remaining=_remaining(_first(headers, "requests_remaining"), limits["requests_limit"]),
-        requests_reset=_reset(_first(headers, "requests_reset"), now),
-        tokens_limit=limits["tokens_limit"],
-        tokens_remaining=_remaining(_first(headers, "tokens_remaining"), limits["tokens_limit"]),
-        tokens_reset=_reset(_first(headers, "tokens_reset"), now),
-    )
-    return pace if pace != _NOTHING else None
+    policies = read_policies(headers["ratelimit-policy"]) if plan.policy else {}
+    words = [word for names in plan.limits if (word := _word(names, headers, now, policies))]
+    if plan.field or (plan.policy and not words):
+        words += field_words(headers.get("ratelimit", ""), policies)
+    return ServerPace(tuple(words)) if words else None
 
 
-_NOTHING = ServerPace()
+def _word(
+    names: LimitNames, headers: Mapping[str, str], now: float, policies: Mapping[str, Policy]
+) -> LimitWord | None:
+    limit = _limit(headers[names.limit]) if names.limit else None
+    remaining = _remaining(headers[names.remaining], limit) if names.remaining else None
+    if limit is None and remaining is None:
+        return None
+    period = names.period
+    if names.renewal:
+        period = _period(headers[names.renewal]) or period
+    elif period is None and names.limit:
+        period = window_of(limit, policies) if policies else _window_beside(headers[names.limit])
+    return LimitWord(names.what, period, limit, remaining, _reset(headers[names.reset], now) if names.reset else None)
 
 
-def _first(headers: Mapping[str, str], field: str) -> str | None:
-    for name in _NAMES[field]:
-        value = headers.get(name)
-        if value is not None:
-            return value
-    return None
+def _window_beside(limit: str) -> float | None:
+    """The window in `100, 100;w=60`, as an early draft of the IETF and gateways write a limit."""
+    return _period(limit.partition(";w=")[2]) if ";w=" in limit else None
 
 
-def _limit(value: str | None) -> int | None:
+def _period(value: str) -> float | None:
+    number = _number(value)
+    return number if number and number > 0 else None
+
+
+def _limit(value: str) -> int | None:
     """Azure's -1 and 0 mean "not known", never "no budget"."""
-    number = _number(value)
-    return int(number) if number is not None and number > 0 else None
+    number = _count(value)
+    return number if number is not None and number > 0 else None
 
 
-def _remaining(value: str | None, limit: int | None) -> int | None:
+def _remaining(value: str, limit: int | None) -> int | None:
     """0 is believed only beside a limit: without one it is Azure's "not known"."""
-    number = _number(value)
-    if number is None or number < 0 or (number == 0 and limit is None):
-        return None
-    return int(number)
+    number = _count(value)
+    return None if number is None or number < 0 or (number == 0 and limit is None) else number
+
+
+def _count(value: str) -> int | None:
+    try:
+        return int(value)
+    except ValueError:
+        number = _number(value)
+        return None if number is None else int(number)
 
 
 def _reset(value: str | None, now: float) -> float | None:
     """Seconds from `1m30s`, `500ms`, `12`, a Unix time, an ISO time or an HTTP date; None for anything else."""
     if not value:
         return None
-    number = _number(value)
+    seconds = _duration(value)
+    if seconds is not None:
+        return _wait(seconds)
+    number = _number(value) if value[4:5] != "-" else None  # Anthropic's 2026-11-24T10:00:01Z need not be tried
     if number is not None:
         return _wait(_from_now(number, now))
-    duration = _duration(value)
-    return _until(value, now) if duration is None else _wait(duration)
+    moment = _moment(value)
+    return None if moment is None else _wait(moment - now)
 
 
 def _from_now(number: float, now: float) -> float:
@@ -99,6 +108,13 @@ def _from_now(number: float, now: float) -> float:
 
 
 def _duration(value: str) -> float | None:
+    """`36ms` and `6.5s` are most of what is sent, so they are tried first."""
+    if value[-1] not in _UNITS:
+        return None
+    try:
+        return float(value[:-2]) / 1000 if value.endswith("ms") else float(value[:-1]) * _SECONDS[value[-1]]
+    except ValueError:
+        pass
     text = value.strip().replace(" ", "")
     parts = _DURATION.findall(text)
     if not parts or sum(len(number) + len(unit) for number, unit in parts) != len(text):
@@ -106,20 +122,21 @@ def _duration(value: str) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _until(value: str, now: float) -> float | None:
+@lru_cache(maxsize=64)  # Anthropic says the same second of many limits and in many replies
+def _moment(value: str) -> float | None:
+    """Seconds since 1970 of an ISO time or an HTTP date."""
     readers: tuple[Callable[[str], datetime], ...] = (datetime.fromisoformat, parsedate_to_datetime)
     for read in readers:
         try:
             moment = read(value.strip())
         except ValueError:
             continue
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return _wait(aware.timestamp() - now)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None
 
 
-def _wait(seconds: float | None) -> float | None:
-    return None if seconds is None or seconds > LONGEST_WAIT else max(0.0, seconds)
+def _wait(seconds: float) -> float | None:
+    return max(0.0, seconds) if seconds <= LONGEST_WAIT else None
 
 
 def _number(value: str | None) -> float | None:

@@ -12,7 +12,7 @@ import orjson
 
 from smile_async.engine.job import Failure, Reply, ServerPace, Usage
 from smile_async.provider.network import broken_body
-from smile_async.provider.status import classify_error, read_error
+from smile_async.provider.status import classify_error, filtered_categories, read_error
 
 OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
 
@@ -20,32 +20,28 @@ OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
 def read_reply(
     body: bytes, headers: Mapping[str, str], now: float, pace: ServerPace | None, host: str
 ) -> Reply | Failure:
+    """Thoughts beside the content (`reasoning_content` of DeepSeek, Qwen and vLLM, `reasoning` of OpenRouter, Groq and
+    Ollama) are no part of the answer, not even when it is empty."""
+    found = json_object(body, host)
+    if isinstance(found, Failure):
+        return found
+    choices = found.get("choices")
+    if not isinstance(choices, list):
+        return error_inside(found, headers, now) or broken_body(host, "holds no choices", 200, body)
+    choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+    return error_inside(choice or found, headers, now) or _reply(found, choice, pace)
+
+
+def json_object(body: bytes, host: str) -> dict[str, Any] | Failure:
     """Blank lines before the JSON (DeepSeek keeps the connection alive with them) are white space to the parser."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
         return broken_body(host, "is not JSON" if body.strip() else "is empty", 200, body)
-    if not isinstance(found, dict):
-        return broken_body(host, "is JSON but no object", 200, body)
-    choices = found.get("choices")
-    if not isinstance(choices, list):
-        return _error_inside(found, headers, now) or broken_body(host, "holds no choices", 200, body)
-    choice = choices[0] if choices and isinstance(choices[0], dict) else {}
-    return _error_inside(choice or found, headers, now) or _reply(found, choice, pace)
+    return found if isinstance(found, dict) else broken_body(host, "is JSON but no object", 200, body)
 
 
-def without_thinking(text: str) -> str:
-    """`text` without the thoughts before it; their opening tag may be missing (vLLM's chat templates swallow it).
-
-    Thoughts that were cut off before they ended leave nothing.
-    """
-    thoughts, closing, rest = text.partition(CLOSE_THINKING)
-    if closing:
-        return rest.lstrip()
-    return "" if thoughts.lstrip().startswith(OPEN_THINKING) else text
-
-
-def _error_inside(part: Mapping[str, Any], headers: Mapping[str, str], now: float) -> Failure | None:
+def error_inside(part: Mapping[str, Any], headers: Mapping[str, str], now: float) -> Failure | None:
     """An error in a 200, as gateways send it when the status line was already out; `code` may be its HTTP status."""
     error = part.get("error")
     if not error:
@@ -55,21 +51,45 @@ def _error_inside(part: Mapping[str, Any], headers: Mapping[str, str], now: floa
     return classify_error(status, read_error(part), headers, now)
 
 
+def without_thinking(text: str) -> str:
+    """`text` without the thoughts before it; their opening tag may be missing (vLLM's chat templates swallow it).
+
+    Thoughts that were cut off before they ended leave nothing.
+    """
+    if "<" not in text:  # what nearly always is so costs a fifth of looking for the whole tag
+        return text
+    thoughts, closing, rest = text.partition(CLOSE_THINKING)
+    if closing:
+        return rest.lstrip()
+    return "" if thoughts.lstrip().startswith(OPEN_THINKING) else text
+
+
+def string(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def whole_number(value: Any) -> int:
+    """0 for what is none."""
+    return value if isinstance(value, int) and value > 0 else 0
+
+
 def _reply(found: Mapping[str, Any], choice: Mapping[str, Any], pace: ServerPace | None) -> Reply:
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
+    reason = string(choice.get("finish_reason"))
     return Reply(
         text=without_thinking(_text(message.get("content"))),
-        finish_reason=_string(choice.get("finish_reason")),
+        finish_reason=reason,
         usage=_usage(found.get("usage")),
-        model=_string(found.get("model")),
-        refusal=_string(message.get("refusal")),
+        model=string(found.get("model")),
+        refusal=string(message.get("refusal")),
+        filtered=filtered_categories(choice.get("content_filter_results")) if reason == "content_filter" else None,
         pace=pace,
     )
 
 
 def _text(content: Any) -> str:
-    """Content is a string, null, or a list of parts of which the text parts count."""
+    """Content is a string, null, or a list of parts of which the text parts count (Mistral's thoughts are others)."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -84,8 +104,18 @@ def _usage(usage: Any) -> Usage | None:
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(prompt, int) and not isinstance(completion, int):
         return None
-    return Usage(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
+    prompt, completion = whole_number(prompt), whole_number(completion)
+    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+    cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or whole_number(
+        usage.get("prompt_cache_hit_tokens")  # DeepSeek
+    )
+    beside = whole_number(usage.get("total_tokens")) - prompt - completion
+    if beside > 0 and beside == (reasoning or beside) and beside != cached:
+        reasoning = beside  # xAI counts thoughts beside the completion, Gemini only in the total
+        completion += beside
+    return Usage(prompt, completion, reasoning, cached)
 
 
-def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _detail(usage: Mapping[str, Any], details: str, name: str) -> int:
+    found = usage.get(details)
+    return whole_number(found.get(name)) if isinstance(found, dict) else 0

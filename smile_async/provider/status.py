@@ -29,6 +29,7 @@ _OUT_OF_MONEY = frozenset({
     "insufficient_quota",  # OpenAI; DashScope's token throttle says the same, see _only_throttled
     "billing_hard_limit_reached",
     "billing_not_active",
+    "billing_error",  # Anthropic, as a 402
     "insufficient_balance",
     "insufficient_user_quota",  # one-api gateways, as a 403
     "exceeded_current_quota_error",  # Moonshot: the account is empty
@@ -38,7 +39,9 @@ _OUT_OF_MONEY = frozenset({
 })  # fmt: skip
 _THROTTLED = frozenset({
     "rate_limit_exceeded",
+    "rate_limit_error",  # Anthropic
     "rate_limit_reached_error",
+    "ratelimitreached",  # Azure
     "throttling",
     "throttling.ratequota",
     "throttling.burstrate",
@@ -50,7 +53,15 @@ _THROTTLED = frozenset({
     "1304",  # Zhipu: today's calls are used up
 })  # fmt: skip
 _OVERLOADED = frozenset({"engine_overloaded_error", "overloaded_error", "server_overloaded", "1305"})
-_NO_MODEL = frozenset({"model_not_found", "modelnotfound", "invalidendpointormodel.notfound", "1211"})
+_NO_DEPLOYMENT = "deploymentnotfound"  # Azure
+_NO_MODEL = frozenset({
+    "model_not_found",
+    "modelnotfound",
+    "invalidendpointormodel.notfound",
+    "unknown_model",  # Azure
+    _NO_DEPLOYMENT,
+    "1211",  # Zhipu
+})  # fmt: skip
 
 _BY_CODE = (
     (_FILTERS, FailureKind.CONTENT_FILTER),
@@ -58,6 +69,11 @@ _BY_CODE = (
     (_OVERLOADED, FailureKind.OVERLOADED),
     (_THROTTLED, FailureKind.RATE_LIMITED),
     (_NO_MODEL, FailureKind.UNKNOWN_MODEL),
+)
+_BY_BEGINNING = (  # of messages that Anthropic sends as a 400 invalid_request_error like any other
+    ("your credit balance is too low", FailureKind.QUOTA_EXHAUSTED),
+    ("you have reached your specified", FailureKind.QUOTA_EXHAUSTED),  # API usage limits, of one's own setting
+    ("output blocked by content filtering policy", FailureKind.CONTENT_FILTER),
 )
 _BY_STATUS = {
     401: FailureKind.AUTH,
@@ -78,18 +94,30 @@ _HINTS = {
     403: "the key may not use this model or address",
     407: "the proxy wants a user and password: put them into HTTPS_PROXY",
 }
-_NO_SUCH_PATH = frozenset({"", "not found"})  # a body that is no JSON, FastAPI's answer (vLLM)
+_NO_SUCH_PATH = frozenset({"", "not found", "resource not found"})  # no JSON, FastAPI's answer (vLLM), Azure's
 _MODEL_HINT = "the server does not know the model"
-_ADDRESS_HINT = "base_url looks wrong, there is no chat completion at that address (a missing /v1?)"
+_DEPLOYMENT_HINT = "the resource has no deployment of that name (deployment, or model where that is not set)"
+_ADDRESS_HINT = (
+    "base_url looks wrong, nothing answers at that address (a missing /v1? the provider? with Azure the api_version?)"
+)
+_PARAMETER_HINTS = (  # words of the refusal, what to do
+    (("max_completion_tokens",), 'set max_tokens_field = "max_completion_tokens" for this endpoint'),
+    (("temperature", "deprecated"), "set temperature and top_p to 1, which is then not sent"),  # Anthropic
+    (("temperature", "top_p", "both"), "set temperature or top_p to 1, which is then not sent"),  # Anthropic
+    (("temperature", "unsupported"), "set fixed_sampling = true for this endpoint"),
+    (("top_p", "unsupported"), "set fixed_sampling = true for this endpoint"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """An error as the server told it, in whichever shape; `codes` are lower case, its code and type and inner code."""
+    """An error as the server told it, in whichever shape; `codes` are lower case, its code and type and inner code;
+    `filtered` is what a content filter found."""
 
     codes: frozenset[str]
     message: str = ""
     of_dashscope: bool = False
+    filtered: str | None = None
 
 
 def classify(status: int, body: bytes, headers: Mapping[str, str], now: float) -> Failure:
@@ -103,9 +131,12 @@ def classify(status: int, body: bytes, headers: Mapping[str, str], now: float) -
 
 def classify_error(status: int, error: ErrorBody, headers: Mapping[str, str], now: float) -> Failure:
     kind = _kind(status, error)
+    detail = _detail(status, kind, error)
+    if status == 429 and headers.get("x-ratelimit-limit-req-minute") == "0":  # Mistral: waiting will not help
+        kind, detail = FailureKind.QUOTA_EXHAUSTED, f"HTTP {status}: this account may not ask this model at all"
     return Failure(
         kind,
-        detail=_detail(status, kind, error),
+        detail=detail,
         status=status,
         retry_after=retry_after(headers, now),
         pace=server_pace(headers, now),
@@ -121,8 +152,9 @@ def error_body(body: bytes) -> ErrorBody:
 
 
 def read_error(found: Any) -> ErrorBody:
-    """From any of the shapes in use: OpenAI `{"error": {...}}`, Ollama `{"error": "..."}`, DashScope and SiliconFlow
-    `{"code", "message"}`, FastAPI `{"detail": ...}`, Google's list of one."""
+    """From any of the shapes in use: OpenAI and Anthropic `{"error": {...}}`, Azure with an `innererror` in it, Ollama
+    `{"error": "..."}`, DashScope and SiliconFlow `{"code", "message"}`, FastAPI `{"detail": ...}`, Google's list of
+    one."""
     outer = found[0] if isinstance(found, list) and found else found
     if not isinstance(outer, dict):
         return ErrorBody(frozenset())
@@ -130,13 +162,27 @@ def read_error(found: Any) -> ErrorBody:
     if not isinstance(inner, dict):
         inner = {"message": inner}
     deeper = inner.get("innererror")
-    codes = [inner.get("code"), inner.get("type"), deeper.get("code") if isinstance(deeper, dict) else None]
+    deeper = deeper if isinstance(deeper, dict) else {}
+    codes = [inner.get("code"), inner.get("type"), deeper.get("code")]
     message = inner.get("message") or inner.get("msg")
     return ErrorBody(
         codes=frozenset(str(code).lower() for code in codes if isinstance(code, (str, int))),
         message=message if isinstance(message, str) else "",
-        of_dashscope="request_id" in outer and "error" in outer,
+        of_dashscope="request_id" in outer and "error" in outer and outer.get("type") != "error",  # or Anthropic's
+        filtered=filtered_categories(deeper.get("content_filter_result") or deeper.get("content_filter_results")),
     )
+
+
+def filtered_categories(results: Any) -> str | None:
+    """Azure's categories that were filtered, with their severity: `self_harm (medium)`."""
+    if not isinstance(results, dict):
+        return None
+    found = [
+        str(category) + (f" ({result['severity']})" if result.get("severity") else "")
+        for category, result in results.items()
+        if isinstance(result, dict) and result.get("filtered")
+    ]
+    return masked(", ".join(found)) if found else None
 
 
 def _kind(status: int, error: ErrorBody) -> FailureKind:
@@ -144,6 +190,11 @@ def _kind(status: int, error: ErrorBody) -> FailureKind:
         if error.codes & codes:
             throttled = kind is FailureKind.QUOTA_EXHAUSTED and _only_throttled(status, error)
             return FailureKind.RATE_LIMITED if throttled else kind
+    if status == 400:
+        told = error.message.lower()
+        for beginning, kind in _BY_BEGINNING:
+            if told.startswith(beginning):
+                return kind
     return _BY_STATUS.get(status, FailureKind.SERVER_ERROR if status >= 500 else FailureKind.BAD_REQUEST)
 
 
@@ -161,6 +212,8 @@ def _detail(status: int, kind: FailureKind, error: ErrorBody) -> str:
     hint = _hint(status, kind, error)
     if hint:
         parts.append(hint)
+    if error.filtered:
+        parts.append(f"filtered: {error.filtered}")
     if error.message:
         parts.append(masked(error.message))
     return ": ".join(parts)
@@ -169,8 +222,16 @@ def _detail(status: int, kind: FailureKind, error: ErrorBody) -> str:
 def _hint(status: int, kind: FailureKind, error: ErrorBody) -> str:
     if 300 <= status < 400:
         return "the server sends us elsewhere; check base_url (https instead of http, or a missing /v1?)"
+    if _NO_DEPLOYMENT in error.codes:
+        return _DEPLOYMENT_HINT
     if kind is FailureKind.UNKNOWN_MODEL:
         return _MODEL_HINT if error.message.lower() not in _NO_SUCH_PATH else _ADDRESS_HINT
     if kind is FailureKind.QUOTA_EXHAUSTED:
         return "the account is empty or its quota used up"
+    if kind is FailureKind.BAD_REQUEST:
+        return _parameter_hint(error.message.lower())
     return _HINTS.get(status, "") if kind is _BY_STATUS.get(status) else ""
+
+
+def _parameter_hint(told: str) -> str:
+    return next((hint for words, hint in _PARAMETER_HINTS if all(word in told for word in words)), "")

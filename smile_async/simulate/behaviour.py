@@ -61,7 +61,7 @@ class ApiError:
 class Plan:
     """What one request gets. `fault` names the fault or breach, empty for an ordinary answer.
 
-    `charge` is what the token limit is charged at admission, None for a plan that no limit sees; `billed` says that
+    `charge` is what the token limits are charged at admission, None for a plan that no limit sees; `billed` says that
     the answer's tokens go on the bill, whether it arrives or not. `status` is 0 where nothing is sent.
     """
 
@@ -72,7 +72,7 @@ class Plan:
     completion: Completion | None = None
     error: ApiError | None = None
     retry_after: float | None = None
-    charge: int | None = None
+    charge: Usage | None = None
     billed: bool = False
 
 
@@ -172,7 +172,7 @@ class Behaviour:
             return self._error(fault, ask, spread)
         if fault is Fault.RESET:
             latency = self.settings.latency.base * spread
-            return Plan(0, Action.RESET, latency, fault.value, charge=ask.prompt_tokens)
+            return Plan(0, Action.RESET, latency, fault.value, charge=Usage(ask.prompt_tokens, 0))
         answer, detail, number = draws
         script = self._source.script(answer, number)
         return self._answer(ask, self._spoil(fault, ask, script, detail), spread, fault.value)
@@ -183,15 +183,15 @@ class Behaviour:
         if error.status == 429:
             return Plan(429, fault=fault.value, error=error, retry_after=wait)
         latency = self.settings.latency.base * spread
-        return Plan(error.status, latency=latency, fault=fault.value, error=error, charge=ask.prompt_tokens)
+        return Plan(error.status, latency=latency, fault=fault.value, error=error, charge=Usage(ask.prompt_tokens, 0))
 
     def _answer(self, ask: Ask, completion: Completion, spread: float, fault: str) -> Plan:
         usage = completion.usage
         latency = (self.settings.latency.base + self.settings.latency.per_token * usage.completion_tokens) * spread
         if fault == Fault.SLOW:
             latency *= self.settings.slow_factor
-        by_ceiling = self.settings.limits.charge == "max_tokens" and ask.max_tokens is not None
-        charge = usage.prompt_tokens + (ask.max_tokens or 0) if by_ceiling else usage.total
+        ceiling = ask.max_tokens if self.settings.limits.charge == "max_tokens" else None
+        charge = usage if ceiling is None else Usage(usage.prompt_tokens, ceiling)
         action = ACTIONS.get(fault, Action.ANSWER)
         status = 0 if action is Action.HANG else 200
         return Plan(status, action, latency, fault, completion, charge=charge, billed=True)

@@ -59,14 +59,14 @@ def _read_messages(found: Any) -> tuple[Message, ...] | ApiError:
         return _bad("messages must be a list of at least one message.", param="messages")
     messages = []
     for number, entry in enumerate(found):
-        content = _content(entry.get("content")) if isinstance(entry, dict) else None
+        content = content_text(entry.get("content")) if isinstance(entry, dict) else None
         if content is None or not isinstance(entry.get("role"), str):
             return _bad(f"messages[{number}] needs a role and a content of text.", param="messages")
         messages.append(Message(entry["role"], content))
     return tuple(messages)
 
 
-def _content(content: Any) -> str | None:
+def content_text(content: Any) -> str | None:
     """Text as a string, or as a list of parts of type text."""
     if isinstance(content, str):
         return content

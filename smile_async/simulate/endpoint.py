@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from smile_async.engine.job import ServerPace
+from smile_async.engine.job import ServerPace, Usage
 from smile_async.simulate.behaviour import Action, ApiError, Ask, Behaviour, Plan
 from smile_async.simulate.limits import RateLimits, Refusal
 from smile_async.simulate.settings import SimulatorSettings
@@ -91,13 +91,13 @@ class Endpoint:
             return _refuse(ApiError(429, message, "insufficient_quota", "insufficient_quota"))
         return None
 
-    def _no_room(self, charge: int, now: float) -> Plan | None:
+    def _no_room(self, charge: Usage, now: float) -> Plan | None:
         most = self.settings.max_concurrency
         if most is not None and self.in_flight >= most:
             self.stats.refused["concurrency"] += 1
             message = f"Overloaded: {most} requests are in flight."
             return _refuse(ApiError(503, message, "server_error", "overloaded"))
-        refusal = self.limits.admit(now, charge)
+        refusal = self.limits.admit(now, charge.prompt_tokens, charge.completion_tokens)
         if refusal is None:
             return None
         self.stats.refused[refusal.what] += 1

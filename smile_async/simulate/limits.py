@@ -7,9 +7,9 @@ Time is handed in, in seconds of any monotonic clock. An amount admitted at `t` 
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from smile_async.engine.job import ServerPace
+from smile_async.engine.job import LimitWord, ServerPace
 from smile_async.simulate.settings import LimitSettings
 
 
@@ -114,52 +114,56 @@ class TokenBucket:
         return (self.limit - self._level) / self._rate
 
 
+What = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+KINDS: tuple[What, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request was not admitted: `what` is requests or tokens, `wait` is in seconds (inf: it never fits)."""
+    """Why a request was not admitted: `what` exceeds its limit, `wait` is in seconds (inf: it never fits)."""
 
-    what: str
+    what: What
     wait: float
 
 
 class RateLimits:
-    """Requests and tokens together: both are taken, or neither."""
+    """All limits together: of each is taken, or of none."""
 
     def __init__(self, settings: LimitSettings) -> None:
-        self.requests = _make_limit(settings.requests, settings)
-        self.tokens = _make_limit(settings.tokens, settings)
+        made = [(what, _make_limit(getattr(settings, what), settings)) for what in KINDS]
+        self._limits = {what: limit for what, limit in made if limit is not None}
+        self._window = settings.window
 
-    def admit(self, now: float, tokens: int) -> Refusal | None:
-        """Take one request and `tokens`, or take nothing and say why."""
-        by_requests = self.requests.wait(now, 1) if self.requests else 0.0
-        by_tokens = self.tokens.wait(now, tokens) if self.tokens else 0.0
-        if by_requests or by_tokens:
-            longest = max(by_requests, by_tokens)
-            return Refusal("requests" if by_requests >= by_tokens else "tokens", longest)
-        if self.requests:
-            self.requests.take(now, 1)
-        if self.tokens:
-            self.tokens.take(now, tokens)
+    def admit(self, now: float, prompt: int, completion: int = 0) -> Refusal | None:
+        """Take one request and its tokens, or take nothing and name the limit that has to be waited for longest."""
+        amounts = {
+            "requests": 1,
+            "tokens": prompt + completion,
+            "input_tokens": prompt,
+            "output_tokens": completion,
+        }
+        waits = [(limit.wait(now, amounts[what]), what) for what, limit in self._limits.items()]
+        longest, binding = max(waits, key=lambda wait: wait[0], default=(0.0, "requests"))
+        if longest:
+            return Refusal(binding, longest)
+        for what, limit in self._limits.items():
+            limit.take(now, amounts[what])
         return None
 
     def pace(self, now: float) -> ServerPace | None:
         """What headers would say now; None without limits."""
-        requests, tokens = self.requests, self.tokens
-        if requests is None and tokens is None:
+        if not self._limits:
             return None
         return ServerPace(
-            requests_limit=requests.limit if requests else None,
-            requests_remaining=max(0, requests.remaining(now)) if requests else None,
-            requests_reset=requests.reset(now) if requests else None,
-            tokens_limit=tokens.limit if tokens else None,
-            tokens_remaining=max(0, tokens.remaining(now)) if tokens else None,
-            tokens_reset=tokens.reset(now) if tokens else None,
+            tuple(
+                LimitWord(what, self._window, limit.limit, max(0, limit.remaining(now)), limit.reset(now))
+                for what, limit in self._limits.items()
+            )
         )
 
     def peaks(self) -> dict[str, dict[str, float]]:
         """Each limit with the most that was in use at once."""
-        limits = {"requests": self.requests, "tokens": self.tokens}
-        return {name: {"limit": it.limit, "peak": round(it.peak, 6)} for name, it in limits.items() if it}
+        return {what: {"limit": it.limit, "peak": round(it.peak, 6)} for what, it in self._limits.items()}
 
 
 def _make_limit(amount: int | None, settings: LimitSettings) -> Limit | None:
@@ -188,16 +192,13 @@ def format_duration(seconds: float) -> str:
 
 
 def pace_headers(pace: ServerPace) -> dict[str, str]:
-    """The `x-ratelimit-*` headers in OpenAI's names and format."""
+    """The `x-ratelimit-*` headers in OpenAI's names and format, Baidu's where prompt and answer are limited apart."""
     headers = {}
-    for name, limit, remaining, reset in (
-        ("requests", pace.requests_limit, pace.requests_remaining, pace.requests_reset),
-        ("tokens", pace.tokens_limit, pace.tokens_remaining, pace.tokens_reset),
-    ):
-        if limit is not None and reset is not None:
-            headers[f"x-ratelimit-limit-{name}"] = str(limit)
-            headers[f"x-ratelimit-remaining-{name}"] = str(remaining)
-            headers[f"x-ratelimit-reset-{name}"] = format_duration(reset)
+    for word in pace.limits:
+        name = word.what.replace("_", "-")
+        headers[f"x-ratelimit-limit-{name}"] = str(word.limit)
+        headers[f"x-ratelimit-remaining-{name}"] = str(word.remaining)
+        headers[f"x-ratelimit-reset-{name}"] = format_duration(word.reset or 0.0)
     return headers
 
 

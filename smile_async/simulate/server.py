@@ -1,7 +1,8 @@
 """The simulated endpoint over HTTP/1.1, made to answer thousands of requests a second on one core.
 
-Routes: POST /v1/chat/completions (also without /v1), GET /v1/models, GET /healthz, GET /stats (with ?per_prompt=1),
-POST /stats/reset (answers the counts that it ends).
+Routes: POST /v1/chat/completions (also without /v1), POST /v1/messages (Anthropic's), POST
+/openai/deployments/NAME/chat/completions?api-version=... and /openai/v1/chat/completions (Azure's), GET /v1/models,
+GET /healthz, GET /stats (with ?per_prompt=1), POST /stats/reset (answers the counts that it ends).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -19,13 +21,13 @@ import orjson
 
 from smile_async.errors import UsageError
 from smile_async.simulate.behaviour import Action
-from smile_async.simulate.chat import models_body, plan_body, read_chat
+from smile_async.simulate.chat import models_body
 from smile_async.simulate.endpoint import Endpoint, Ticket
-from smile_async.simulate.limits import pace_headers, retry_headers
+from smile_async.simulate.faces import CHAT, Face, face_of, read
+from smile_async.simulate.limits import retry_headers
 from smile_async.simulate.settings import Fault, SimulatorSettings
 from smile_async.simulate.wire import HttpRequest, NotHttpError, RequestReader, chunk, response_head
 
-CHAT_PATHS = frozenset({b"/v1/chat/completions", b"/chat/completions"})
 MODEL_PATHS = frozenset({b"/v1/models", b"/models"})
 QUEUE_LIMIT = 64  # pipelined requests of one connection held before reading pauses
 BACKLOG = 4096  # connections that may wait to be accepted
@@ -112,6 +114,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_choked",
+        "_face",
         "_loop",
         "_paused",
         "_queue",
@@ -131,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._request: HttpRequest | None = None
         self._ticket: Ticket | None = None
+        self._face = CHAT
         self._choked = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -187,20 +191,24 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _serve(self, request: HttpRequest) -> None:
-        if request.path in CHAT_PATHS and request.method == b"POST":
-            self._chat(request)
+        face = face_of(request.path) if request.method == b"POST" else None
+        if face is not None:
+            self._chat(request, face)
             return
         status, fields = _aside(self._server.endpoint, request)
         self._send(status, orjson.dumps(fields), keep_alive=request.keep_alive)
         self._request = None
 
-    def _chat(self, request: HttpRequest) -> None:
+    def _chat(self, request: HttpRequest, face: Face) -> None:
         endpoint = self._server.endpoint
         detect = endpoint.settings.detect_speakers
-        ask = endpoint.authorize(request.key) or read_chat(request.body, detect_speakers=detect)
+        key = request.key if request.key_in in face.keys else None
+        ask = endpoint.authorize(key) or read(face, request, detect_speakers=detect)
         # Not the loop's time: uvloop's stands still within a turn, and limits are strict to the millisecond.
-        self._ticket = ticket = endpoint.receive(ask, time.monotonic())
-        plan = ticket.plan
+        ticket = endpoint.receive(ask, time.monotonic())
+        plan = face.worded(ticket.plan)
+        self._face, self._ticket = face, ticket if plan is ticket.plan else replace(ticket, plan=plan)
+        ticket = self._ticket
         if plan.action is Action.HANG:
             endpoint.finish(ticket)
         elif plan.fault == Fault.BLANK_LINES:
@@ -257,7 +265,7 @@ class Connection(asyncio.Protocol):
         settings = self._server.endpoint.settings
         model = ticket.ask.model if ticket.ask and ticket.ask.model else settings.model
         now = time.time_ns()
-        return plan_body(ticket.plan, model=model, ident=f"{now:x}", created=now // 1_000_000_000)
+        return self._face.write(ticket.plan, model=model, ident=f"{now:x}", created=now // 1_000_000_000)
 
     def _headers(self, ticket: Ticket) -> dict[str, str]:
         plan = ticket.plan
@@ -265,7 +273,7 @@ class Connection(asyncio.Protocol):
         headers = {"content-type": "text/html" if page else "application/json"}
         pace = self._server.endpoint.pace(ticket, time.monotonic())
         if pace is not None:
-            headers |= pace_headers(pace)
+            headers |= self._face.pace_headers(pace)
         if plan.retry_after is not None:
             headers |= retry_headers(plan.retry_after)
         return headers

@@ -71,10 +71,13 @@ class LimitSettings(_Settings):
     `sliding` admits when all that was admitted in the last `window` seconds leaves room; `bucket` holds one window's
     worth, full at the start, and refills steadily (so up to twice the limit fits into the first window).
     `charge` is prompt + completion as it will be (`actual`), or prompt + max_tokens as OpenAI and Azure reckon.
+    `tokens` are both together, `input_tokens` and `output_tokens` (by the same charge) each for themselves.
     """
 
     requests: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)
+    input_tokens: int | None = Field(default=None, ge=1)
+    output_tokens: int | None = Field(default=None, ge=1)
     window: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     kind: Literal["sliding", "bucket"] = "sliding"
     charge: Literal["actual", "max_tokens"] = "actual"

@@ -63,7 +63,7 @@ class Stats:
         self.admitted += 1
         minute = self.minutes.setdefault(int((now - (self.first or now)) // 60), [0, 0])
         minute[0] += 1
-        minute[1] += plan.charge
+        minute[1] += plan.charge.total
 
     def ended(self, plan: Plan, key: bytes | None) -> None:
         """What the plan said was done on the connection."""

@@ -9,12 +9,15 @@ import httptools
 MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_BODY = 16 * 1024 * 1024  # bytes
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+KEY_HEADERS = frozenset({b"api-key", b"x-api-key"})
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request as it came: `path` without its query; `key` is the bearer token or `api-key`."""
+    """One request as it came: `path` without its query; `key` is the bearer token, `api-key` or `x-api-key`, `key_in`
+    the header it came in, `version` says that there is an `anthropic-version`."""
 
     method: bytes
     path: bytes
@@ -22,6 +25,8 @@ class HttpRequest:
     key: str | None
     body: bytes
     keep_alive: bool
+    key_in: bytes = b""
+    version: bool = False
 
 
 class NotHttpError(Exception):
@@ -65,6 +70,8 @@ class RequestReader:
     def _begin(self) -> None:
         self._url = b""
         self._key: str | None = None
+        self._key_in = b""
+        self._version = False
         self._body: list[bytes] = []
         self._head_size = self._body_size = 0
         self._expects = self._headers_done = False
@@ -80,9 +87,11 @@ class RequestReader:
         self._grow_head(len(name) + len(value))
         lower = name.lower()
         if lower == b"authorization" and value[:7].lower() == b"bearer ":
-            self._key = value[7:].strip().decode("latin-1")
-        elif lower == b"api-key":
-            self._key = value.decode("latin-1")
+            self._key, self._key_in = value[7:].strip().decode("latin-1"), lower
+        elif lower in KEY_HEADERS:
+            self._key, self._key_in = value.decode("latin-1"), lower
+        elif lower == b"anthropic-version":
+            self._version = True
         elif lower == b"expect":
             self._expects = value.lower() == b"100-continue"
         elif lower == b"content-length" and int(value) > MAX_BODY:
@@ -102,7 +111,9 @@ class RequestReader:
         path, _, query = self._url.partition(b"?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         parser = self._parser
-        request = HttpRequest(parser.get_method(), path, query, self._key, body, parser.should_keep_alive())
+        keep_alive = parser.should_keep_alive()
+        method = parser.get_method()
+        request = HttpRequest(method, path, query, self._key, body, keep_alive, self._key_in, self._version)
         self._complete.append(request)
         self._body = []
 

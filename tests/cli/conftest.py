@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -41,8 +42,11 @@ Serve = Callable[..., SimulatorServer]
 @pytest.fixture
 def smile(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Smile:
     """Runs a command line, in an empty folder, with no settings but those of the test."""
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.startswith(("ANTHROPIC_", "AZURE_OPENAI_")):
+            monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -52,6 +52,38 @@ def test_a_pilot_is_kept_and_the_same_command_goes_on_with_it(smile: Smile, serv
     assert "0 to ask; not asked: ended 24" in done.out
 
 
+def test_several_endpoints_are_planned_as_one_run(smile: Smile, serve: Serve, source: Path) -> None:
+    """In `smile.toml`, each with a quota and prices of its own; the run's are those of the one that names none."""
+    first, second = serve(), serve()
+    Path("smile.toml").write_text(
+        f"""
+        prices = {{ input = 1.0, output = 4.0 }}
+        limits = {{ requests_per_minute = 20 }}
+        [[endpoint]]
+        name = "dear"
+        base_url = "{first.base_url}"
+        model = "m"
+        [[endpoint]]
+        base_url = "{second.base_url}"
+        model = "m"
+        quota = {{ requests_per_minute = 60 }}
+        prices = {{ input = 0.0, output = 0.0 }}
+        """,
+        "utf-8",
+    )
+    told = smile("plan", source, "--json").told
+    assert (told["binds"], told["bounds"][0]["allows"]) == ("requests a minute", 80)
+    host = second.base_url.split("/")[2]
+    assert told["endpoints"] == [
+        {"name": "dear", "share": 0.25, "binds": "requests a minute"},
+        {"name": host, "share": 0.75, "binds": "requests a minute"},
+    ]
+    whole = told["tokens"]["prompt"] * 1e-6 + told["tokens"]["completion"] * 4e-6
+    assert told["cost_usd"] == pytest.approx(whole / 4, rel=0.01)
+    assert f"dear{' ' * (len(host) - 4)}   25.0% of the requests; requests a minute" in smile("plan", source).out
+    assert (first.stats["requests"], second.stats["requests"]) == (0, 0)
+
+
 def test_usage_errors_are_2(smile: Smile, serve: Serve, source: Path) -> None:
     assert smile("plan", "absent.json", *at(serve())).code == 2
     assert smile("plan", source, *at(serve()), "--pilot", "5").code == 2

@@ -26,7 +26,8 @@ def clean_environment(**changes: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("OPENAI_", "SMILE_")) and not name.lower().endswith("_proxy")
+        if not name.startswith(("OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_", "SMILE_"))
+        and not name.lower().endswith("_proxy")
     }
     return kept | {"PYTHONUTF8": "1", "COLUMNS": "200"} | changes
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smile_async.engine.job import Message, Request, Usage
+from smile_async.engine.lane import Lane, Served
 from smile_async.engine.limits import Gate
-from smile_async.settings import Limits
-from smile_async.testing import run_virtual
+from smile_async.settings import Limits, Prices, Quota
+from smile_async.testing import ScriptedProvider, replying, run_virtual
 
 JITTER = 0.05  # seconds: the most that a request takes to the server
 WINDOW = 60.0
@@ -32,14 +33,23 @@ class Load:
     latency: tuple[float, float] = (0.2, 5.0)
 
 
+def lane_under(
+    limits: Quota, *, clock: Callable[[], float], prices: Prices | None = None, name: str = "", weight: float = 1.0
+) -> Lane:
+    """A lane for the gate alone: whoever answers is not asked through it."""
+    provider = ScriptedProvider(lambda _request, _number: replying("good"))
+    return Lane(Served(provider, name, weight=weight), limits, prices or Prices(), clock)
+
+
 def arrivals(limits: Limits, load: Load, seconds: float, seed: int) -> list[Arrival]:
     """All that arrives in so many seconds of asking without end, in the order of arrival."""
     seen: list[Arrival] = []
 
     async def main() -> None:
         loop, chance = asyncio.get_running_loop(), random.Random(seed)
-        gate = Gate(limits, clock=loop.time)
-        gate.alone = True
+        lane = lane_under(limits, clock=loop.time)
+        gate = Gate([lane], clock=loop.time)
+        lane.alone = True
         tasks: set[asyncio.Task[None]] = set()
 
         async def one(request: Request) -> None:
@@ -49,11 +59,12 @@ def arrivals(limits: Limits, load: Load, seconds: float, seed: int) -> list[Arri
             admission = await gate.enter(request)
 
             async def under_way() -> None:
+                lane.departed(admission.taken)
                 seen.append(Arrival(loop.time() + jitter, usage.total))
                 await asyncio.sleep(jitter + latency)
                 gate.settle(admission, request, usage)
-                gate.saved(1)
-                gate.alone = False
+                gate.saved([lane])
+                lane.alone = False
 
             task = asyncio.ensure_future(under_way())
             tasks.add(task)

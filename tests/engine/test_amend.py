@@ -9,6 +9,7 @@ import pytest
 
 from smile_async.engine import account, schema
 from smile_async.engine.job import FailureKind, Message, Reply, Request
+from smile_async.engine.lane import Served
 from smile_async.engine.run import StopSwitch
 from smile_async.engine.task import Amended, Rejected, Task
 from smile_async.settings import RetryPolicy
@@ -51,6 +52,22 @@ def test_a_rejected_reply_is_followed_by_the_changed_request_which_is_counted(tm
     ask_all(tmp_path, "a", provider, task=task())
     assert asked(provider) == [("a",), RE_ASK]
     assert results(tmp_path) == {"a": "good"}
+    assert remarks(tmp_path).amended == {"re-ask": (1, 1)}
+
+
+def test_the_changed_request_may_go_to_another_endpoint(tmp_path: Path) -> None:
+    """The row belongs to none: here the first endpoint is lost before it is asked again."""
+    bad = answering([BAD, fail(FailureKind.AUTH)])
+    good = ScriptedProvider(lambda request, _number: GOOD if len(request.messages) > 1 else BAD, latency=5.0)
+    served = [Served(bad, "a"), Served(good, "b", weight=0.001)]
+    ask_all(tmp_path, "a", served, task=task())
+    assert asked(bad) == [("a",), RE_ASK]
+    assert asked(good) == [RE_ASK]
+    assert query(tmp_path, "SELECT endpoint, verdict FROM attempts ORDER BY attempt") == [
+        ("a", "short"),
+        ("a", "auth"),
+        ("b", "accepted"),
+    ]
     assert remarks(tmp_path).amended == {"re-ask": (1, 1)}
 
 
@@ -118,12 +135,3 @@ def test_a_task_that_cannot_amend_loses_no_reply(tmp_path: Path) -> None:
         ask_all(tmp_path, "a", answering([BAD]), task=task(broken))
     assert counts_of(tmp_path).replies == 1
     assert query(tmp_path, "SELECT verdict FROM attempts") == [("task-error",)]
-
-
-def test_a_run_of_an_earlier_version_is_read_and_goes_on(tmp_path: Path) -> None:
-    ask_all(tmp_path, "a", answering([GOOD]))
-    with closing(schema.open_writer(tmp_path)) as connection:
-        connection.execute("DROP TABLE amended")
-    assert remarks(tmp_path) == account.Remarks()
-    ask_all(tmp_path, "ab", answering([BAD, GOOD]), task=task())
-    assert remarks(tmp_path).amended == {"re-ask": (1, 1)}

@@ -40,7 +40,8 @@ def test_rows_that_are_always_refused_for_rate_end_and_others_are_not_held_up(tm
     assert (report.state, report.exit_code, report.counts.accepted) == ("done", 3, 1_000 - large)
     assert report.counts.reasons == {"rate-limited": large}
     last_good = max(at for at, request in provider.asked if word(request) not in bad)
-    assert last_good < 1_000 / 20 + 3 * large * (1 + 1) + 3  # a second each for twenty, and for each refusal a hold
+    # a second each for twenty; for each refusal a hold, its last answers, and 0.5 s for each doubling up to 20
+    assert last_good < 1_000 / 20 + 3 * large * (1 + 1 + 2.5) + 3
     alone = sorted(at for at, request in provider.asked if word(request) in bad and at > last_good)
     assert alone[-1] - last_good > 3 * 30  # a minute's wait is at least half a minute
     assert query(tmp_path, "SELECT DISTINCT sum(charged) FROM attempts GROUP BY ordinal ORDER BY 1") == [(0,), (4,)]

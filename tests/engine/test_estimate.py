@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from smile_async.engine.estimate import FIRST_COMPLETION, MEMORY, Expected, TokenEstimate
+from smile_async.engine.estimate import FIRST_COMPLETION, MEMORY, MOST_COMPLETION, Expected, TokenEstimate, bounded
 from smile_async.engine.job import Message, Request, Usage
 
 
@@ -54,12 +54,16 @@ def test_the_ceiling_is_max_tokens_where_set_else_mean_and_four_deviations() -> 
     assert TokenEstimate().ceiling(request(100)).completion == 2 * FIRST_COMPLETION
 
 
-def test_the_ceiling_of_a_prompt_is_a_tenth_above_the_most_tokens_a_character_seen() -> None:
-    estimate = TokenEstimate()
-    for prompt in (50, 150, 50):
-        estimate.learn(request(100), Usage(prompt, 1))
-    assert estimate.ceiling(request(100)).prompt == pytest.approx(150 * 1.1)
-    assert TokenEstimate().ceiling(request(100)).prompt == pytest.approx(100 * 1.1)
+def test_the_ceiling_of_a_prompt_is_a_token_a_byte_and_what_a_template_adds_whatever_was_seen() -> None:
+    """No byte-level tokenizer makes more: three bytes a Chinese character, 16 tokens a message."""
+    assert taught(500).ceiling(request(100)).prompt == 100 * 3 + 16
+    two = Request((Message("system", "ab"), Message("user", "字")))
+    assert TokenEstimate().ceiling(two).prompt == 2 + 16 + 3 + 16
+
+
+def test_a_bounded_request_has_a_max_tokens() -> None:
+    assert bounded(request(1, max_tokens=7)).max_tokens == 7
+    assert bounded(request(1)).max_tokens == MOST_COMPLETION
 
 
 def test_an_empty_prompt_teaches_nothing_about_prompts() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import stat
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from smile_async.engine import account, schema
 from smile_async.engine.events import Event, RowAccepted
-from smile_async.engine.ledger import GATHER, RESERVE, Ledger, Row
+from smile_async.engine.ledger import GATHER, RESERVE, Batch, Ledger, Row
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SmileError, StoppedError
 from smile_async.testing import run_virtual
 from tests.engine.asking import query, until
@@ -26,7 +26,7 @@ def row(ordinal: int) -> tuple[str, Row]:
 
 def reply(attempt: int, text: str = "text") -> list[tuple[str, Row]]:
     return [
-        ("attempts", (attempt, attempt, 0.0, 1.0, 1, 0, "accepted", None, 10, 20, 0.5, "")),
+        ("attempts", (attempt, attempt, 0.0, 1.0, 1, 0, "accepted", None, 10, 20, 0.5, "", "here")),
         ("replies", (attempt, attempt, text, "stop", None, "m", None)),
         ("outcomes", (attempt, "accepted", "", attempt, "")),
         ("results", (attempt, b"value")),
@@ -45,8 +45,8 @@ def listen(ledger: Ledger) -> tuple[list[Event], list[str]]:
     happened: list[Event] = []
     trouble: list[str] = []
 
-    def on_commit(events: Sequence[Event], _landed: int) -> None:
-        happened.extend(events)
+    def on_commit(batch: Batch) -> None:
+        happened.extend(batch.events)
 
     ledger.listen(on_commit, trouble.append)
     return happened, trouble
@@ -68,7 +68,7 @@ def test_what_is_written_within_the_gathering_time_is_one_commit(tmp_path: Path)
         commits: list[str] = []
         ledger.connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
         for attempt in range(1, 101):
-            ledger.write(reply(attempt), landed=attempt)
+            ledger.write(reply(attempt), landed=(attempt, None))
         await asyncio.sleep(GATHER * 1.5)
         assert len(commits) == 1
         assert query(tmp_path, "SELECT count(*) FROM replies") == [(100,)]
@@ -83,12 +83,12 @@ def test_events_go_out_after_their_commit_and_never_before(tmp_path: Path, *, th
         ledger = open_here(tmp_path, threaded=threaded)
         seen_at_the_time: list[int] = []
 
-        def on_commit(events: Sequence[Event], _landed: int) -> None:
-            seen_at_the_time.append(query(tmp_path, "SELECT count(*) FROM outcomes")[0][0] - len(events))
+        def on_commit(batch: Batch) -> None:
+            seen_at_the_time.append(query(tmp_path, "SELECT count(*) FROM outcomes")[0][0] - len(batch.events))
 
         ledger.listen(on_commit, lambda _message: None)
-        ledger.write(reply(1), landed=1, events=[told(1)])
-        ledger.write(reply(2), landed=2, events=[told(2)])
+        ledger.write(reply(1), landed=(1, None), events=[told(1)])
+        ledger.write(reply(2), landed=(2, None), events=[told(2)])
         assert seen_at_the_time == []
         await ledger.flush()
         assert min(seen_at_the_time) >= 0  # as many outcomes are on the disk as are told
@@ -120,10 +120,10 @@ def test_a_commit_of_many_rows_of_every_table_holds_them_all(tmp_path: Path) -> 
     async def main() -> None:
         ledger = open_here(tmp_path)
         for attempt in range(341):
-            ledger.write([row(attempt), *reply(attempt), ("flights", (attempt, attempt, 0.0, 0.0))])
+            ledger.write([row(attempt), *reply(attempt), ("flights", (attempt, attempt, 0.0, 0.0, "here"))])
         ledger.write(meta=("note", {"a": 1}))
         for attempt in range(340):
-            ledger.write(landed=attempt)
+            ledger.write(landed=(attempt, None))
         await ledger.close()
 
     run_virtual(main())
@@ -154,8 +154,8 @@ def test_a_row_once_read_is_never_written_over(tmp_path: Path) -> None:
 def test_text_that_utf8_cannot_hold_is_kept_as_near_as_can_be(tmp_path: Path) -> None:
     async def main() -> None:
         ledger = open_here(tmp_path, threaded=True)
-        ledger.write(reply(1, "好\ud83d"), landed=1)
-        ledger.write(reply(2, "好"), landed=2)
+        ledger.write(reply(1, "好\ud83d"), landed=(1, None))
+        ledger.write(reply(2, "好"), landed=(2, None))
         await ledger.close()
 
     asyncio.run(main())
@@ -241,7 +241,7 @@ def test_another_versions_ledger_is_named_as_such(tmp_path: Path) -> None:
         connection.execute("UPDATE meta SET value='99' WHERE key='schema'")
 
     async def main() -> None:
-        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 1"):
+        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 2"):
             open_here(tmp_path)
 
     run_virtual(main())
@@ -285,8 +285,8 @@ def test_the_folder_and_its_files_are_the_owners_alone(tmp_path: Path, *, made_b
 def test_flights_that_a_crash_took_are_noted_as_unknown_and_perhaps_billed(tmp_path: Path) -> None:
     async def main() -> None:
         ledger = open_here(tmp_path)
-        ledger.write([row(0), ("flights", (1, 0, 5.0, 0.25))])
-        ledger.write([row(1), ("flights", (2, 1, 5.0, 0.0)), *reply(2)], landed=2)
+        ledger.write([row(0), ("flights", (1, 0, 5.0, 0.25, "here"))])
+        ledger.write([row(1), ("flights", (2, 1, 5.0, 0.0, "here")), *reply(2)], landed=(2, None))
         await ledger.close()
         await open_here(tmp_path).close()
 
@@ -313,7 +313,7 @@ def test_when_the_disk_is_full_the_reserve_is_given_up_and_trouble_told(tmp_path
         happened, trouble = listen(ledger)
         assert (tmp_path / RESERVE).stat().st_size == 2_000_000 + 64 * 32_768
         set_pages(ledger, 0)
-        ledger.write(reply(1, "text" * 10_000), landed=1, events=[told(1)])
+        ledger.write(reply(1, "text" * 10_000), landed=(1, None), events=[told(1)])
         await ledger.flush()
         await asyncio.sleep(0)
         assert not (tmp_path / RESERVE).exists()
@@ -321,7 +321,7 @@ def test_when_the_disk_is_full_the_reserve_is_given_up_and_trouble_told(tmp_path
         assert "full" in trouble[0]
         assert happened == []
         set_pages(ledger, 100)
-        ledger.write(reply(2), landed=2, events=[told(2)])
+        ledger.write(reply(2), landed=(2, None), events=[told(2)])
         await ledger.flush()
         await asyncio.sleep(1)
         assert happened == [told(1), told(2)]
@@ -338,7 +338,7 @@ def test_nothing_received_is_lost_once_the_disk_has_room_at_close(tmp_path: Path
         happened, trouble = listen(ledger)
         set_pages(ledger, 0)
         for attempt in range(1, 6):
-            ledger.write(reply(attempt, "text" * 10_000), landed=attempt, events=[told(attempt)])
+            ledger.write(reply(attempt, "text" * 10_000), landed=(attempt, None), events=[told(attempt)])
             await ledger.flush()
         await until(lambda: bool(trouble))
         set_pages(ledger, 1_000)
@@ -356,7 +356,7 @@ def test_closing_on_a_disk_that_stays_full_says_how_much_was_not_saved(tmp_path:
         ledger = open_here(tmp_path, threaded=threaded)
         set_pages(ledger, 0)
         for attempt in (1, 2):
-            ledger.write(reply(attempt, "text" * 10_000), landed=attempt)
+            ledger.write(reply(attempt, "text" * 10_000), landed=(attempt, None))
         with pytest.raises(StoppedError, match="2 replies could not be saved") as stopped:
             await ledger.close()
         assert stopped.value.reason == "disk"
@@ -420,14 +420,17 @@ def test_a_mistake_of_ours_is_not_taken_for_damage(tmp_path: Path) -> None:
         raise sqlite3.ProgrammingError("closed")
 
 
-def test_a_ledger_from_before_ceilings_were_kept_is_opened_and_given_them(tmp_path: Path) -> None:
+def test_an_older_ledger_is_brought_up_to_date_whoever_opens_it_and_loses_nothing(tmp_path: Path) -> None:
     whole_ledger(tmp_path)
     with closing(sqlite3.connect(tmp_path / schema.DATABASE)) as connection, connection:
-        connection.execute("ALTER TABLE flights DROP COLUMN ceiling_usd")
-        connection.execute("INSERT INTO flights VALUES (999, 0, 5.0)")
-
-    async def main() -> None:
-        await open_here(tmp_path).close()
-
-    run_virtual(main())
-    assert query(tmp_path, "SELECT verdict, cost_usd FROM attempts WHERE attempt = 999") == [("unknown", 0.0)]
+        before = connection.execute("SELECT attempt, verdict, cost_usd FROM attempts").fetchall()
+        for table in ("flights", "attempts"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN endpoint")
+        connection.execute("DROP TABLE changes")
+        connection.execute("DROP TABLE amended")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+    with closing(schema.open_reader(tmp_path)) as reader:
+        assert account.limit_changes(reader) == []
+        assert account.read_remarks(reader).amended == {}
+        assert reader.execute("SELECT attempt, verdict, cost_usd FROM attempts").fetchall() == before
+        assert set(account.read_endpoints(reader)) == {""}

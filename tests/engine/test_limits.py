@@ -13,7 +13,7 @@ from smile_async.engine.limits import BudgetSpentError, Gate
 from smile_async.engine.window import SLACK, RateWindow
 from smile_async.settings import Limits, Prices
 from smile_async.testing import run_virtual
-from tests.engine.server_limits import Load, arrivals, lowest_level, most_in_a_window, one, tokens, used
+from tests.engine.server_limits import Load, arrivals, lane_under, lowest_level, most_in_a_window, one, tokens, used
 
 REQUESTS, TOKENS = 600, 300_000  # a minute
 LIMITS = Limits(requests_per_minute=REQUESTS, tokens_per_minute=TOKENS, concurrency=512)
@@ -82,30 +82,35 @@ class Clock:
 
 
 def test_an_amount_fits_again_when_what_is_in_its_way_has_left_the_window() -> None:
-    clock = Clock()
-    window = RateWindow(10, 60.0, clock=clock)
-    for at, amount in [(0.0, 6.0), (5.0, 3.0)]:
-        clock.now = at
-        window.record(amount)
-    assert window.wait(1.0) == 0.0
-    assert window.wait(2.0) == 60 + SLACK - 5  # the first has to leave
-    assert window.wait(8.0) == 65 + SLACK - 5  # both have to
-    clock.now = 61.0
-    assert window.used() == 3.0
-    assert repr(window) == "<RateWindow [3 of 10 in 60 s]>"
+    async def main() -> None:
+        clock = Clock()
+        window = RateWindow(10, 60.0, clock=clock)
+        for at, amount in [(0.0, 6.0), (5.0, 3.0)]:
+            clock.now = at
+            window.remember(at, amount)
+        assert window.wait(1.0) == 0.0
+        assert window.wait(2.0) == 60 + SLACK - 5  # the first has to leave
+        assert window.wait(8.0) == 65 + SLACK - 5  # both have to
+        clock.now = 61.0
+        assert window.used() == 3.0
+        assert repr(window) == "<RateWindow [3 of 10 in 60 s]>"
+
+    run_virtual(main())
 
 
 def test_an_amount_above_the_whole_limit_goes_when_the_window_is_empty() -> None:
-    clock = Clock()
-    window = RateWindow(10, 60.0, clock=clock)
-    assert window.wait(25.0) == 0.0
-    window.record(1.0)
-    assert window.wait(25.0) == 60 + SLACK
+    async def main() -> None:
+        window = RateWindow(10, 60.0, clock=Clock())
+        assert window.wait(25.0) == 0.0
+        window.remember(0.0, 1.0)
+        assert window.wait(25.0) == 60 + SLACK
+
+    run_virtual(main())
 
 
 def test_a_correction_counts_at_once() -> None:
     window = RateWindow(10, 60.0, clock=Clock())
-    entry = window.record(9.0)
+    entry = window.remember(0.0, 9.0)
     window.correct(entry, 4.0)
     assert window.used() == 4.0
     window.correct(entry, 0.0)
@@ -116,26 +121,28 @@ def test_a_correction_that_comes_after_the_window_leaves_no_trace() -> None:
     """An answer that takes longer than the period: its amount has left, whatever it was."""
     clock = Clock()
     window = RateWindow(100, 60.0, clock=clock)
-    late = window.record(50.0)
+    late = window.remember(0.0, 50.0)
     clock.now = 30.0
-    window.record(10.0)
+    window.remember(30.0, 10.0)
     clock.now = 61.0  # the first has left, and nobody has looked since
     window.correct(late, 20.0)
     assert window.used() == 10.0
     clock.now = 61.5
-    window.record(1.0)
+    window.remember(clock.now, 1.0)
     clock.now = 91.0
     assert window.used() == 1.0
 
 
-@given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50), st.one_of(st.none(), st.integers(0, 50))), max_size=40))
-def test_what_is_used_is_always_the_sum_of_what_is_in_the_window(steps: list[tuple[float, int, int | None]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 50), st.one_of(st.none(), st.integers(0, 50))), max_size=40)
+)
+def test_what_is_used_is_always_the_sum_of_what_is_in_the_window(steps: list[tuple[int, int, int | None]]) -> None:
     clock = Clock()
     window = RateWindow(100, 60.0, clock=clock)
     entries = []
     for later, amount, corrected in steps:
-        clock.now += later
-        entries.append(window.record(float(amount)))
+        clock.now += later / 10
+        entries.append(window.remember(clock.now, float(amount)))
         if corrected is not None:
             window.correct(entries[corrected % len(entries)], float(corrected))
         inside = sum(entry.amount for entry in entries if entry.at > clock.now - 60 - SLACK)
@@ -152,11 +159,13 @@ def request(max_tokens: int | None = None) -> Request:
 def test_no_more_are_in_flight_than_allowed_and_one_more_starts_as_one_is_saved() -> None:
     async def main() -> None:
         clock = asyncio.get_running_loop().time
-        gate = Gate(Limits(concurrency=2), clock=clock)
+        lane = lane_under(Limits(concurrency=2), clock=clock, name="here")
+        gate = Gate([lane], clock=clock)
         first, _second = await gate.enter(request()), await gate.enter(request())
-        assert repr(gate) == "<Gate [2 of 2 in flight, requests None, tokens None]>"
+        assert repr(gate) == "<Gate [2 in flight at here]>"
+        assert repr(lane) == "<Lane here [2 of 2 in flight, []]>"
         asyncio.get_running_loop().call_later(7.0, gate.settle, first, request(), None)
-        asyncio.get_running_loop().call_later(7.5, gate.saved, 1)  # until then a kill would have it asked again
+        asyncio.get_running_loop().call_later(7.5, gate.saved, [lane])  # until then a kill would have it asked again
         await gate.room()
         assert clock() == pytest.approx(7.5, abs=0.001)
 
@@ -166,10 +175,11 @@ def test_no_more_are_in_flight_than_allowed_and_one_more_starts_as_one_is_saved(
 def test_a_hold_is_shared_and_a_shorter_one_never_ends_a_longer_one() -> None:
     async def main() -> None:
         clock = asyncio.get_running_loop().time
-        gate = Gate(Limits(), clock=clock)
-        assert gate.hold(20.0) == 20.0
-        assert gate.hold(5.0) == 0.0
-        assert gate.hold(21.0) == pytest.approx(1.0, abs=0.001)
+        lane = lane_under(Limits(), clock=clock)
+        gate = Gate([lane], clock=clock)
+        assert gate.hold(lane, 20.0) == 20.0
+        assert gate.hold(lane, 5.0) == 0.0
+        assert gate.hold(lane, 21.0) == pytest.approx(1.0, abs=0.001)
         await gate.room()
         assert clock() == pytest.approx(21.0, abs=0.001)
 
@@ -178,36 +188,38 @@ def test_a_hold_is_shared_and_a_shorter_one_never_ends_a_longer_one() -> None:
 
 def test_a_refused_request_gives_its_tokens_back() -> None:
     async def main() -> None:
-        gate = Gate(Limits(tokens_per_minute=10_000), clock=asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        lane = lane_under(Limits(tokens_per_minute=10_000), clock=clock)
+        gate, (tokens,) = Gate([lane], clock=clock), lane.windows
         admission = await gate.enter(request())
-        assert gate.tokens is not None
-        assert gate.tokens.used() == 1_100.0  # 100 characters and the first guess of 1,000
+        assert tokens.used() == 1_100.0  # 100 characters and the first guess of 1,000
         gate.settle(admission, request(), None, refused=True)
-        assert gate.tokens.used() == 0.0
+        assert tokens.used() == 0.0
         admission = await gate.enter(request())
         gate.settle(admission, request(), None)  # failed: the server may have counted it
-        assert gate.tokens.used() == 1_100.0
+        assert tokens.used() == 1_100.0
 
     run_virtual(main())
 
 
 def test_the_budget_waits_for_what_is_in_flight_and_ends_when_nothing_can_give_any_back() -> None:
-    """A dollar a token: 110 for the prompt's ceiling and 100 for max_tokens; 500 admit two at once, then one more."""
+    """A dollar a token: 300 bytes of prompt and 16 of template, and 100 for max_tokens, are 416 at most; 900 admit two
+    at once, and one more when 484 are left."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         prices = Prices(input=1_000_000, output=1_000_000)
-        gate = Gate(Limits(budget_usd=500), clock=loop.time, prices=prices)
+        gate = Gate([lane_under(Limits(), clock=loop.time, prices=prices)], clock=loop.time, budget_usd=900)
         asked = request(max_tokens=100)
         first, second = await gate.enter(asked), await gate.enter(asked)
-        loop.call_later(1.0, gate.settle, first, asked, Usage(100, 50))  # 150 spent, 210 reserved
-        loop.call_later(2.0, gate.settle, second, asked, Usage(100, 40))  # 290 spent
-        third = await gate.enter(asked)  # 290 + 210 = 500
+        loop.call_later(1.0, gate.settle, first, asked, Usage(100, 50))  # 150 spent, 416 reserved
+        loop.call_later(2.0, gate.settle, second, asked, Usage(100, 166))  # 416 spent
+        third = await gate.enter(asked)  # 416 + 416 = 832
         assert loop.time() == pytest.approx(2.0, abs=0.001)
-        assert gate.settle(third, asked, Usage(100, 100)) == 200.0
+        assert gate.settle(third, asked, Usage(100, 100)) == 200.0  # 616 spent: no room for 416
         with pytest.raises(BudgetSpentError):
             await gate.enter(asked)
-        assert gate.spent_usd == 490.0
+        assert gate.spent_usd == 616.0
 
     run_virtual(main())
 
@@ -216,7 +228,8 @@ def test_whatever_the_order_of_answers_the_budget_is_never_exceeded() -> None:
     async def main(seed: int) -> float:
         loop, chance = asyncio.get_running_loop(), random.Random(seed)
         prices = Prices(input=1_000_000, output=2_000_000)
-        gate = Gate(Limits(budget_usd=5_000, concurrency=50), clock=loop.time, prices=prices, estimate=TokenEstimate())
+        lane = lane_under(Limits(concurrency=50), clock=loop.time, prices=prices)
+        gate = Gate([lane], clock=loop.time, budget_usd=5_000, estimate=TokenEstimate())
         asked = request(max_tokens=100)
         while True:
             try:
@@ -228,4 +241,4 @@ def test_whatever_the_order_of_answers_the_budget_is_never_exceeded() -> None:
 
     for seed in range(20):
         spent = run_virtual(main(seed))
-        assert 5_000 - 310 < spent <= 5_000  # what is left is less than one request's ceiling
+        assert 5_000 - 516 < spent <= 5_000  # what is left is less than one request's ceiling

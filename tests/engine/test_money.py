@@ -15,7 +15,7 @@ from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual
 from tests.engine.asking import ask_all, asking, counts_of, echo, fail, query, rows
 
 A_TOKEN = Prices(input=1_000_000, output=1_000_000)  # a dollar each
-CEILING = 8 * 1.1 + 100  # eight characters of prompt, a tenth above a token each, and max_tokens
+CEILING = 8 + 16 + 100  # eight bytes of prompt, what a template may add, and max_tokens
 CAPPED = replace(echo(), render=lambda item: replace(echo().render(item), max_tokens=100))
 
 
@@ -27,14 +27,14 @@ def test_a_budget_without_prices_is_refused_before_anything_is_made(tmp_path: Pa
     assert (provider.asked, (tmp_path / "run").exists()) == ([], False)
 
 
-def test_a_reply_that_the_server_did_not_count_costs_what_was_expected(tmp_path: Path) -> None:
-    """8 + 100 dollars each, 100 being the most; ten of them are 1,080, and the next may cost 108.8."""
+def test_a_reply_that_the_server_did_not_count_costs_what_it_may_have_cost_at_most(tmp_path: Path) -> None:
+    """124 dollars each; eight of them are 992, and a ninth would make 1,116."""
     provider = ScriptedProvider(lambda _request, _number: Reply("good", finish_reason="stop"), latency=1.0)
     report = ask_all(
         tmp_path, rows(100), provider, task=CAPPED, prices=A_TOKEN, limits=Limits(budget_usd=1_100.0, concurrency=4)
     )
-    assert (report.state, report.reason, report.counts.accepted) == ("stopped", "budget", 10)
-    assert report.counts.spend_usd == pytest.approx(1_080)
+    assert (report.state, report.reason, report.counts.accepted) == ("stopped", "budget", 8)
+    assert report.counts.spend_usd == pytest.approx(992)
     assert (report.counts.prompt_tokens, query(tmp_path, "SELECT DISTINCT prompt_tokens FROM attempts")) == (
         0,
         [(None,)],
@@ -84,7 +84,7 @@ def test_answers_that_a_crash_took_stay_reserved_at_what_the_flight_may_cost(tmp
     async def main(*, crash: bool) -> None:
         ledger = Ledger.open(tmp_path, {"task": "echo"}, threaded=False)
         if crash:
-            ledger.write([("rows", (0, "a", "", 0, b"a")), ("flights", (1, 0, 5.0, 108.8))])
+            ledger.write([("rows", (0, "a", "", 0, b"a")), ("flights", (1, 0, 5.0, 108.8, "here"))])
         await ledger.close()
 
     run_virtual(main(crash=True))

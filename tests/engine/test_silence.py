@@ -16,7 +16,7 @@ FILTERED = Failure(FailureKind.CONTENT_FILTER)
 
 def after_reply(*, proven: bool = False) -> Silence:
     silence = Silence(proven=proven)
-    silence.end()
+    silence.end(0.0)
     return silence
 
 
@@ -29,7 +29,7 @@ def overruled(
 def test_a_run_begins_without_a_sign_of_life_and_the_first_reply_is_one() -> None:
     silence = Silence()
     assert silence.deep
-    silence.end()
+    silence.end(0.0)
     assert not silence.deep
 
 
@@ -64,7 +64,7 @@ def test_a_reply_ends_the_streak() -> None:
     silence = after_reply()
     for _ in range(SILENT_AFTER):
         silence.note(DEAD, 0.0, fresh=True)
-    silence.end()
+    silence.end(0.0)
     assert (silence.failures, silence.since, silence.deep) == (0, None, False)
 
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, ServerPace, Usage
+from smile_async.engine.job import Failure, FailureKind, LimitWord, Message, Reply, Request, ServerPace, Usage
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.provider.chat import ChatProvider, chat_url
@@ -174,6 +174,71 @@ def test_usage_that_says_nothing_is_none(usage: Any) -> None:
     assert reply_to(answer() | {"usage": usage}).usage is None
 
 
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        # OpenAI: thoughts are part of the completion, what the cache served is part of the prompt
+        (
+            {
+                "prompt_tokens": 20,
+                "completion_tokens": 300,
+                "total_tokens": 320,
+                "completion_tokens_details": {"reasoning_tokens": 256},
+                "prompt_tokens_details": {"cached_tokens": 16},
+            },
+            Usage(20, 300, 256, 16),
+        ),
+        # DeepSeek
+        ({"prompt_tokens": 20, "completion_tokens": 3, "prompt_cache_hit_tokens": 19}, Usage(20, 3, 0, 19)),
+        # xAI: thoughts are beside the completion: 32 + 9 + 94 = 135
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(32, 103, 94),
+        ),
+        # Gemini: thoughts are in the total alone: 100 - 20 - 3 = 77
+        ({"prompt_tokens": 20, "completion_tokens": 3, "total_tokens": 100}, Usage(20, 80, 77)),
+        # a total that counts the cache once more says nothing of thoughts
+        (
+            {
+                "prompt_tokens": 20,
+                "completion_tokens": 3,
+                "total_tokens": 33,
+                "prompt_tokens_details": {"cached_tokens": 10},
+            },
+            Usage(20, 3, 0, 10),
+        ),
+        ({"prompt_tokens": -1, "completion_tokens": 3, "completion_tokens_details": []}, Usage(0, 3)),
+    ],
+)
+def test_thoughts_are_paid_for_and_counted_once(usage: Any, counted: Usage) -> None:
+    assert reply_to(answer() | {"usage": usage}).usage == counted
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thoughts_beside_the_content_are_no_part_of_the_answer(field: str) -> None:
+    assert reply_to(answer("你好", **{field: "hm"})).text == "你好"
+    cut_off = reply_to(answer(None, "length", **{field: "hm, and"}))
+    assert (cut_off.text, cut_off.finish_reason) == ("", "length")
+
+
+def test_thoughts_as_parts_of_the_content_are_no_part_of_the_answer() -> None:
+    """Mistral's reasoning models."""
+    thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    assert reply_to(answer([thoughts, {"type": "text", "text": "你好"}])).text == "你好"
+
+
+def test_what_a_filter_found_in_an_answer_is_kept() -> None:
+    body = answer(None, "content_filter")
+    body["choices"][0]["content_filter_results"] = {"self_harm": {"filtered": True, "severity": "high"}, "x": None}
+
+    assert reply_to(body).filtered == "self_harm (high)"
+
+
 def test_what_was_counted_is_a_reply_however_empty() -> None:
     """It was paid for: the rules say what it is worth (`empty`)."""
     no_choices = reply_to({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 0}})
@@ -218,7 +283,7 @@ def test_limits_come_with_replies_and_failures() -> None:
     reply, _ = ask(answer(), told=headers)
     failure, _ = ask(b"", 429, told=headers | {"Retry-After": "Thu, 01 Jan 1970 00:00:09 GMT"}, clock=lambda: 4.0)
 
-    assert reply.pace == failure.pace == ServerPace(60, 59)
+    assert reply.pace == failure.pace == ServerPace((LimitWord("requests", limit=60, remaining=59),))
     assert isinstance(failure, Failure)
     assert failure.retry_after == 5.0
 
@@ -267,4 +332,6 @@ def test_the_fast_path_gives_the_same_reply() -> None:
             assert orjson.loads(wire.seen[0].body)["messages"][1]["content"] == ASK.messages[1].content
             return outcome
 
-    assert asyncio.run(main()) == Reply("你好", "stop", Usage(20, 3), "m-2026", pace=ServerPace(requests_limit=60))
+    assert asyncio.run(main()) == Reply(
+        "你好", "stop", Usage(20, 3), "m-2026", pace=ServerPace((LimitWord("requests", limit=60),))
+    )

@@ -16,6 +16,14 @@ def openai(code: object = None, message: str = "m", kind: str | None = None) -> 
     return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
+def anthropic(kind: str, message: str = "m") -> bytes:
+    return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"})
+
+
+LOW = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to buy credits."
+LIMIT = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
@@ -59,6 +67,30 @@ def openai(code: object = None, message: str = "m", kind: str | None = None) -> 
         (408, b"", K.TIMEOUT),
         (500, b"[]", K.SERVER_ERROR),
         (502, b"<html>bad gateway</html>", K.SERVER_ERROR),
+        # Azure
+        (401, openai("401", "Access denied due to invalid subscription key or wrong API endpoint."), K.AUTH),
+        (404, openai("DeploymentNotFound", "The API deployment for this resource does not exist."), K.UNKNOWN_MODEL),
+        (404, openai("404", "Resource not found"), K.UNKNOWN_MODEL),
+        (400, openai("unknown_model"), K.UNKNOWN_MODEL),
+        (429, openai("429", "Requests have exceeded call rate limit. Please retry after 3 seconds."), K.RATE_LIMITED),
+        (429, openai("RateLimitReached"), K.RATE_LIMITED),
+        # Anthropic
+        (401, anthropic("authentication_error", "invalid x-api-key"), K.AUTH),
+        (403, anthropic("permission_error"), K.AUTH),
+        (404, anthropic("not_found_error", "model: claude-0"), K.UNKNOWN_MODEL),
+        (429, anthropic("rate_limit_error"), K.RATE_LIMITED),
+        (500, anthropic("api_error"), K.SERVER_ERROR),
+        (504, anthropic("timeout_error"), K.SERVER_ERROR),
+        (529, anthropic("overloaded_error", "Overloaded"), K.OVERLOADED),
+        (500, anthropic("overloaded_error", "Overloaded"), K.OVERLOADED),
+        (413, anthropic("request_too_large"), K.BAD_REQUEST),
+        (400, anthropic("invalid_request_error", "max_tokens: Field required"), K.BAD_REQUEST),
+        (400, anthropic("invalid_request_error", LOW), K.QUOTA_EXHAUSTED),
+        (400, anthropic("invalid_request_error", LIMIT), K.QUOTA_EXHAUSTED),
+        (402, anthropic("billing_error"), K.QUOTA_EXHAUSTED),
+        (400, anthropic("invalid_request_error", "Output blocked by content filtering policy"), K.CONTENT_FILTER),
+        # what is quoted inside a message decides nothing
+        (400, anthropic("invalid_request_error", f"messages.0: {LOW}"), K.BAD_REQUEST),
         (504, b"null", K.SERVER_ERROR),
     ],
 )
@@ -78,10 +110,62 @@ def test_kind_by_status_and_code(status: int, body: bytes, kind: FailureKind) ->
         (301, b"", "check base_url"),
         (401, b"", "check the key"),
         (407, b"", "HTTPS_PROXY"),
+        (404, openai("404", "Resource not found"), "with Azure the api_version?"),
+        (404, openai("DeploymentNotFound", "none"), "no deployment of that name"),
+        (404, anthropic("not_found_error", "model: claude-0"), "does not know the model: model: claude-0"),
+        (400, anthropic("invalid_request_error", LOW), "the account is empty"),
+        (
+            400,
+            openai(
+                "unsupported_parameter", "Unsupported parameter: 'max_tokens' ... Use 'max_completion_tokens' instead."
+            ),
+            'set max_tokens_field = "max_completion_tokens"',
+        ),
+        (
+            400,
+            openai("unsupported_value", "Unsupported value: 'temperature' does not support 0.7 with this model."),
+            "set fixed_sampling = true",
+        ),
+        (
+            400,
+            openai("unsupported_parameter", "Unsupported parameter: 'top_p' is not supported with this model."),
+            "set fixed_sampling = true",
+        ),
+        (
+            400,
+            anthropic("invalid_request_error", "`temperature` is deprecated for this model."),
+            "set temperature and top_p to 1",
+        ),
+        (
+            400,
+            anthropic("invalid_request_error", "`temperature` and `top_p` cannot both be specified for this model."),
+            "set temperature or top_p to 1",
+        ),
     ],
 )
 def test_detail_says_what_to_do(status: int, body: bytes, hint: str) -> None:
     assert hint in classify(status, body, {}, 0.0).detail
+
+
+def test_what_a_filter_found_is_told() -> None:
+    found = {"hate": {"filtered": False, "severity": "safe"}, "self_harm": {"filtered": True, "severity": "medium"}}
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": found}
+    body = orjson.dumps(
+        {"error": {"code": "content_filter", "message": "The response was filtered", "innererror": inner}}
+    )
+
+    failure = classify(400, body, {}, 0.0)
+
+    assert failure.kind is K.CONTENT_FILTER
+    assert failure.detail == "HTTP 400: filtered: self_harm (medium): The response was filtered"
+
+
+def test_a_model_that_the_account_may_never_ask_stops_the_run() -> None:
+    """Mistral answers 429 for ever, with a limit of 0 requests a minute; Azure's 0 of another name means nothing."""
+    failure = classify(429, b"{}", {"x-ratelimit-limit-req-minute": "0"}, 0.0)
+
+    assert failure.kind is K.QUOTA_EXHAUSTED
+    assert classify(429, b"{}", {"x-ratelimit-limit-requests": "0"}, 0.0).kind is K.RATE_LIMITED
 
 
 def test_the_servers_wait_and_pace_come_along() -> None:
@@ -91,7 +175,7 @@ def test_the_servers_wait_and_pace_come_along() -> None:
 
     assert failure.retry_after == 3.0
     assert failure.pace is not None
-    assert failure.pace.requests_remaining == 0
+    assert failure.pace.limits[0].remaining == 0
 
 
 def test_fatal_is_what_no_other_row_can_escape() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from smile_async.engine.job import Message
+from smile_async.engine.job import Message, Usage
 from smile_async.simulate import Breach, Fault, Latency, LimitSettings, SimulatorSettings
 from smile_async.simulate.behaviour import LOOPS, Action, Ask, Behaviour, Plan, count_tokens, cut_to_tokens, prompt_key
 
@@ -156,9 +156,9 @@ def test_a_slow_answer_takes_slow_factor_times_as_long() -> None:
 def test_what_is_charged_is_prompt_and_completion_or_prompt_and_max_tokens() -> None:
     actual = Behaviour(SimulatorSettings()).decide(ask("问" * 10, max_tokens=5000), 0)
     assert actual.completion is not None
-    assert actual.charge == 7 + actual.completion.usage.completion_tokens
+    assert actual.charge == actual.completion.usage == Usage(7, actual.completion.usage.completion_tokens)
     ceiling = SimulatorSettings(limits=LimitSettings(charge="max_tokens"))
-    assert Behaviour(ceiling).decide(ask("问" * 10, max_tokens=5000), 0).charge == 7 + 5000
+    assert Behaviour(ceiling).decide(ask("问" * 10, max_tokens=5000), 0).charge == Usage(7, 5000)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smile_async.engine.job import ServerPace
+from smile_async.engine.job import LimitWord, ServerPace
 from smile_async.simulate import LimitSettings
 from smile_async.simulate.limits import (
     RateLimits,
@@ -99,7 +99,19 @@ def test_a_refused_request_takes_neither_requests_nor_tokens() -> None:
     refusal = limits.admit(1.0, 20)
     assert refusal is not None
     assert (refusal.what, refusal.wait) == ("tokens", 59.0)
-    assert limits.pace(1.0) == ServerPace(10, 9, 59.0, 100, 10, 59.0)
+    assert limits.pace(1.0) == ServerPace(
+        (LimitWord("requests", 60.0, 10, 9, 59.0), LimitWord("tokens", 60.0, 100, 10, 59.0))
+    )
+
+
+def test_prompt_and_answer_are_limited_apart() -> None:
+    limits = RateLimits(LimitSettings(input_tokens=100, output_tokens=10))
+    assert limits.admit(0.0, 60, 9) is None
+    refusal = limits.admit(1.0, 40, 2)  # 9 + 2 > 10, while 60 + 40 fits
+    assert refusal is not None
+    assert (refusal.what, refusal.wait) == ("output_tokens", 59.0)
+    assert limits.admit(1.0, 40, 1) is None
+    assert limits.peaks() == {"input_tokens": {"limit": 100, "peak": 100}, "output_tokens": {"limit": 10, "peak": 10}}
 
 
 def test_the_longer_of_both_waits_is_told() -> None:
@@ -141,10 +153,14 @@ def test_reset_durations_have_openais_form_and_are_rounded_up(seconds: float, te
 
 
 def test_headers_carry_limit_remaining_and_reset_of_what_is_limited_and_nothing_else() -> None:
-    assert pace_headers(ServerPace(requests_limit=600, requests_remaining=599, requests_reset=0.1)) == {
+    pace = ServerPace((LimitWord("requests", 60.0, 600, 599, 0.1), LimitWord("input_tokens", 60.0, 9, 8, 90.0)))
+    assert pace_headers(pace) == {
         "x-ratelimit-limit-requests": "600",
         "x-ratelimit-remaining-requests": "599",
         "x-ratelimit-reset-requests": "100ms",
+        "x-ratelimit-limit-input-tokens": "9",
+        "x-ratelimit-remaining-input-tokens": "8",
+        "x-ratelimit-reset-input-tokens": "1m30s",
     }
 
 

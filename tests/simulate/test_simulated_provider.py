@@ -1,11 +1,12 @@
 """The endpoint in-process: the same behaviour on a virtual clock."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request
+from smile_async.engine.job import Failure, FailureKind, LimitWord, Message, Reply, Request
 from smile_async.engine.task import Provider
 from smile_async.simulate import Breach, SimulatedProvider, SimulatorServer, SimulatorSettings
 from smile_async.testing import run_virtual
@@ -107,8 +108,9 @@ def test_limits_free_up_as_virtual_time_passes_and_the_pace_says_so() -> None:
     assert isinstance(second, Failure)
     assert isinstance(third, Reply)
     assert first.pace is not None
-    assert (first.pace.requests_limit, first.pace.requests_remaining) == (1, 0)
-    assert first.pace.requests_reset == pytest.approx(60)
+    (word,) = first.pace.limits
+    assert replace(word, reset=None) == LimitWord("requests", 60.0, 1, 0)
+    assert word.reset == pytest.approx(60)
     assert second.retry_after == pytest.approx(60)
 
 
@@ -118,7 +120,7 @@ def test_headers_of_the_admission_are_stale_by_the_latency() -> None:
         reply = ask(latency={"base": 10, "jitter": 0}, limits={"requests": 5, "headers_at": moment})
         assert isinstance(reply, Reply)
         assert reply.pace is not None
-        found[moment] = reply.pace.requests_reset
+        found[moment] = reply.pace.limits[0].reset
     assert found == {"admission": pytest.approx(60), "answer": pytest.approx(50)}
 
 

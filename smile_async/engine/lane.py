@@ -1,0 +1,271 @@
+"""One endpoint as the gate sees it: what it allows, what is under way there, how it is doing.
+
+A run has one lane or several: keys, regions, replicas. Each has its own limits, cooldown, concurrency and patience.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from smile_async.engine.concurrency import FIRST, Change, Concurrency
+from smile_async.engine.estimate import Expected
+from smile_async.engine.events import Gauge
+from smile_async.engine.found_rate import Finding, FoundRate
+from smile_async.engine.job import LimitWord, ServerPace, Usage
+from smile_async.engine.silence import Silence
+from smile_async.engine.task import Provider
+from smile_async.engine.window import Entry, RateWindow
+from smile_async.settings import Prices, Quota
+
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
+SAME_PERIOD = 0.3  # of a period: two that differ by less are one
+FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
+RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
+
+IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
+
+Wait = tuple[float, str]
+"""Seconds until a request may go, and what it waits for; 0 and nothing: now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who answers, under which name and quota. `quota` and `prices` None: the run's."""
+
+    provider: Provider
+    name: str = ""
+    quota: Quota | None = None
+    prices: Prices | None = None
+    weight: float = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Taken:
+    """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under."""
+
+    windows: tuple[tuple[RateWindow, Entry], ...]
+    stamp: int
+
+
+AMOUNTS: Mapping[str, Callable[[Expected], float]] = {
+    "requests": lambda _expected: 1.0,
+    "tokens": lambda expected: expected.prompt + expected.completion,
+    "input_tokens": lambda expected: expected.prompt,
+    "output_tokens": lambda expected: expected.completion,
+}
+"""What a request takes of each kind of limit."""
+
+
+def windows_of(quota: Quota, clock: Callable[[], float]) -> Iterator[RateWindow]:
+    """The limits that a quota names."""
+    share = quota.window / MINUTE
+    for what in AMOUNTS:
+        if (limit := getattr(quota, f"{what}_per_minute")) is not None:
+            yield RateWindow(limit * share, quota.window, clock=clock, what=what)
+        if (limit := getattr(quota, f"{what}_per_day", None)) is not None:
+            yield RateWindow(limit, DAY, clock=clock, what=what)
+
+
+@dataclass(slots=True)
+class Lane:
+    """See the module. Every `take` is followed by exactly one `settle`, and that by one `saved`."""
+
+    served: Served
+    quota: Quota
+    prices: Prices
+    clock: Callable[[], float]
+    silence: Silence = field(default_factory=Silence)
+    in_flight: int = 0
+    unsaved: int = 0  # settled, but not yet on the disk: a kill would have them asked again
+    held_until: float = -math.inf
+    alone: bool = False  # one request at a time, while nothing shows that the server answers
+    retired: str = ""  # why nothing more is asked here: a wrong key, say
+    windows: list[RateWindow] = field(init=False)
+    concurrency: Concurrency = field(init=False)
+    found: FoundRate = field(default_factory=FoundRate)
+    changes: list[Change] = field(default_factory=list)  # not yet told
+    _found_window: RateWindow | None = None
+
+    def __post_init__(self) -> None:
+        self.windows = list(windows_of(self.quota, self.clock))
+        fixed, first = self.quota.concurrency is not None, FIRST_PACED if self.windows else FIRST
+        self.concurrency = Concurrency(self.quota.most_in_flight, fixed=fixed, first=first)
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name} [{self.in_flight} of {self.concurrency.limit} in flight, {self.windows}]>"
+
+    @property
+    def name(self) -> str:
+        return self.served.name
+
+    @property
+    def load(self) -> float:
+        """What of two lanes with room goes first: the one with the smaller load."""
+        return (self.in_flight + 1) / self.served.weight
+
+    def wait_to_start(self, now: float) -> Wait:
+        """Until there is a place, and no cooldown is on; infinite where only an answer can bring that about."""
+        if self.retired:
+            return math.inf, "retired"
+        if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency.limit):
+            return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
+        if self.held_until > now:
+            return self.held_until - now, "cooldown"
+        wait = self.found.wait(now, self.in_flight)
+        return (wait, "server's rate") if wait > 0 else (0.0, "")
+
+    def wait(self, expected: Expected, doubt: float, now: float) -> Wait:
+        """Until every limit admits a request of so many tokens; `doubt`: by how much what is in flight may be more."""
+        longest = self.wait_to_start(now)
+        for window in self.windows:
+            reserve = min(doubt, window.limit * RESERVE_MOST) if window.what in ("tokens", "output_tokens") else 0.0
+            wait = window.wait(AMOUNTS[window.what](expected), reserve=reserve)
+            if wait > longest[0]:
+                longest = wait, _label(window)
+        return longest
+
+    async def take(self, expected: Expected) -> Taken:
+        """Count a request in. Follow a `wait` of 0 with it."""
+        self.in_flight += 1
+        taken: tuple[tuple[RateWindow, Entry], ...] = ()
+        if self.windows:
+            taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
+        self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
+        return Taken(taken, self.concurrency.admitted(self.in_flight))
+
+    def departed(self, taken: Taken) -> None:
+        """It leaves now, when it has been noted on the disk."""
+        now = self.clock()
+        for window, entry in taken.windows:
+            window.departed(entry, now)
+
+    def withdraw(self, taken: Taken) -> None:
+        """It never left."""
+        self.in_flight -= 1
+        for window, entry in taken.windows:
+            window.correct(entry, 0.0)
+
+    def settle(self, taken: Taken, usage: Usage | None, *, refused: bool) -> None:
+        """Count it out, and its true amounts in; one that was refused gives its tokens back."""
+        self.in_flight -= 1
+        self.unsaved += 1
+        if usage is None and not refused:
+            return
+        true = Expected(0.0, 0.0) if usage is None else Expected(usage.prompt_tokens, usage.completion_tokens)
+        for window, entry in taken.windows:
+            if window.what != "requests":
+                window.correct(entry, AMOUNTS[window.what](true))
+
+    def replied(self, taken: Taken, latency: float) -> None:
+        now = self.clock()
+        self.concurrency.answered(taken.stamp, latency, now)
+        self.found.held(self.in_flight + 1)
+        if self.found.rate is not None or self.found.window is not None:
+            before = self.found.rate or math.inf
+            if (finding := self.found.grow(now)) is not None:
+                self._act_on(finding, taken.stamp, before, "nobody refused for a while: a little more is tried")
+        if self.concurrency.changes:
+            self._note()
+
+    def refused(self, taken: Taken, *, fresh: bool, hold: float, told: bool) -> None:
+        """The server says: too much (429), and everybody waits `hold` seconds, `told` by it or not."""
+        now = self.clock()
+        for window, _ in taken.windows:
+            window.refuted()
+        if told and self.windows and self._found_window is None:
+            return  # a limit that is known, and the server says when it has room: nothing is to be found out
+        before = self.found.rate or math.inf
+        finding = self.found.refused(now, self.in_flight, fresh=fresh, hold=hold)
+        if finding is not None:
+            self._act_on(finding, taken.stamp, before, "refused")
+        self._note()
+
+    def _act_on(self, finding: Finding, stamp: int, before: float, reason: str) -> None:
+        """What was found of a limit that nobody had named."""
+        now, found = self.clock(), self._found_window
+        if finding.what == "places":
+            self.concurrency.refused(stamp, int(finding.value), now)
+            return
+        if finding.what == "window":
+            if found is None:
+                found = self._found_window = RateWindow(finding.value, MINUTE, clock=self.clock, what="requests")
+                for second, count in self.found.minute():
+                    found.remember(second, count)
+                self.windows.append(found)
+                before = math.inf
+            else:
+                before = found.limit
+                found.resize(finding.value)
+        elif finding.what == "free" and found is not None:
+            self.windows.remove(found)
+            self._found_window = None
+        what = "requests a minute" if finding.what == "window" else "requests a second"
+        self.changes.append(Change(now, what, before, finding.value, reason))
+
+    def hear(self, pace: ServerPace, taken: Taken) -> None:
+        """What the headers of an answer said of the server's limits."""
+        for word in pace.limits:
+            if word.what not in AMOUNTS:
+                continue
+            period = word.period or period_of(word)
+            for window, entry in taken.windows:
+                if window.what == word.what and abs(window.period - period) <= SAME_PERIOD * period:
+                    if word.limit is not None and word.limit < window.limit * 0.999:
+                        window.resize(word.limit)
+                    if word.remaining is not None:
+                        window.hear(entry, word.remaining, word.reset)
+                    break
+            else:
+                self._learn(word, period)
+
+    def _learn(self, word: LimitWord, period: float) -> None:
+        """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
+        if word.limit is None:
+            return
+        known = [window for window in self.windows if window.what == word.what]
+        if any(abs(window.period - period) <= SAME_PERIOD * period for window in known):
+            return  # already heard, by an answer to a request that left before
+        window = RateWindow(word.limit, period, clock=self.clock, what=word.what)
+        if word.remaining is not None and word.remaining < word.limit:
+            window.remember(self.clock(), word.limit - word.remaining)
+        self.windows.append(window)
+        self.changes.append(Change(self.clock(), _label(window), math.inf, word.limit, "the server's headers"))
+
+    def remember(self, at: float, prompt: float, completion: float) -> None:
+        """Count what an earlier process sent, the oldest first."""
+        for window in self.windows:
+            if at > self.clock() - window.period:
+                window.remember(at, AMOUNTS[window.what](Expected(prompt, completion)))
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Each limit's use."""
+        yield Gauge(self.name, "in flight", self.in_flight, self.concurrency.limit, None)
+        for window in self.windows:
+            yield Gauge(self.name, window.what.replace("_", " "), window.used(), window.limit, window.period)
+        if self.found.rate is not None:
+            yield Gauge(self.name, "server's rate", 0.0, self.found.rate * MINUTE, MINUTE)
+
+    def _note(self) -> None:
+        """Changes of the limit in flight, to be told."""
+        self.changes.extend(self.concurrency.changes)
+        self.concurrency.changes.clear()
+
+
+def _label(window: RateWindow) -> str:
+    """As a person says it: tokens a minute."""
+    names = {1.0: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
+    every = names.get(window.period) or f"{window.period:g} s"
+    return f"{window.what.replace('_', ' ')} a {every}"
+
+
+def period_of(word: LimitWord) -> float:
+    """The period of a limit whose header does not name it: a minute, unless it says that it is full again later than
+    a minute's limit ever is (OpenAI's and Groq's requests a day)."""
+    if word.reset is None or word.reset <= 2 * MINUTE:
+        return MINUTE
+    if word.limit is not None and word.remaining is not None:
+        used = word.limit - word.remaining
+        for period in (HOUR, DAY):
+            if abs(word.reset - used * period / word.limit) <= 0.05 * word.reset:
+                return period
+    return HOUR if word.reset <= HOUR else DAY
