@@ -90,12 +90,14 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         asked = _asked(reader)
         remarks = account.read_remarks(reader)
         requests, tokens = reader.execute(
-            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts WHERE paid AND sent_at + took > ?",
-            (now - RECENT,),
+            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts"
+            " WHERE paid AND sent_at + took > ? AND sent_at <= ?",  # not what a clock that was set back left ahead
+            (now - RECENT, now),
         ).fetchone()
         ended = reader.execute(
-            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt WHERE a.sent_at + a.took > ?",
-            (now - RECENT,),
+            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt"
+            " WHERE a.sent_at + a.took > ? AND a.sent_at <= ?",
+            (now - RECENT, now),
         ).fetchone()[0]
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
         counts = replace(counts, in_flight=0, perhaps_billed=counts.perhaps_billed + counts.in_flight)

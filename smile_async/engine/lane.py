@@ -209,7 +209,7 @@ class Lane:
                 continue
             period = word.period or period_of(word)
             for window, entry in taken.windows:
-                if window.what == word.what and abs(window.period - period) <= SAME_PERIOD * period:
+                if _meant(window, word, period):
                     if word.limit is not None and word.limit < window.limit * 0.999:
                         window.resize(word.limit)
                     if word.remaining is not None:
@@ -222,10 +222,10 @@ class Lane:
         """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
         if word.limit is None:
             return
-        known = [window for window in self.windows if window.what == word.what]
-        if any(abs(window.period - period) <= SAME_PERIOD * period for window in known):
+        if any(_meant(window, word, period) for window in self.windows):
             return  # already heard, by an answer to a request that left before
-        window = RateWindow(word.limit, period, clock=self.clock, what=word.what)
+        guessed = word.period is None and period == MINUTE
+        window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
         if word.remaining is not None and word.remaining < word.limit:
             window.remember(self.clock(), word.limit - word.remaining)
         self.windows.append(window)
@@ -256,6 +256,20 @@ def _label(window: RateWindow) -> str:
     names = {1.0: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
     every = names.get(window.period) or f"{window.period:g} s"
     return f"{window.what.replace('_', ' ')} a {every}"
+
+
+def _meant(window: RateWindow, word: LimitWord, period: float) -> bool:
+    """Whether the word is about the window: the same kind, and the same period, or the same limit where the word names
+    no period (a server that enforces a minute's limits in shorter windows tells what is left of those)."""
+    if window.what != word.what:
+        return False
+    if word.period is None and (window.guessed or _alike(window.limit, word.limit)):
+        return True
+    return abs(window.period - period) <= SAME_PERIOD * period
+
+
+def _alike(known: float, told: int | None) -> bool:
+    return told is not None and abs(known - told) <= 0.01 * known
 
 
 def period_of(word: LimitWord) -> float:

@@ -102,13 +102,13 @@ class Gate:
         self.paused = paused
         self.wake()
 
-    def limit_concurrency(self, most: int) -> None:
+    def limit_concurrency(self, most: int, reason: str = "told to") -> None:
         """At most so many in flight from now on, shared out among the endpoints by weight (at least one each)."""
         lanes = self.usable
         weights = sum(lane.served.weight for lane in lanes)
         for lane in lanes:
             share = max(1, int(most * lane.served.weight / weights))
-            lane.concurrency.set(share, self._clock(), "told to")
+            lane.concurrency.set(share, self._clock(), reason)
         self.wake()
 
     async def room(self) -> None:

@@ -159,7 +159,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     lanes = [Lane(one, one.quota or limits, one.prices or prices or Prices(), clock) for one in served]
     _check_lanes(lanes, limits)
     identity = {"task": task.name, **task.identity, **served[0].provider.identity}
-    in_flight = sum(lane.quota.most_in_flight for lane in lanes)
+    in_flight = sum(lane.concurrency.limit for lane in lanes)
     ledger = Ledger.open(folder, identity, in_flight=in_flight, threaded=threaded)
     try:
         if retry_reasons is not None:
@@ -179,13 +179,15 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
             for lane in lanes:
                 lane.silence = Silence(proven=before.replies > 0)
+            feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
             runner = Runner(
                 task,
                 ledger,
-                Feed(items, task, ledger, reader, identity, threaded=threaded),
+                feed,
                 gate,
                 retry or RetryPolicy(),
                 first_attempt=first_attempt,
+                reserved_for=in_flight,
                 listener=listen,
                 uniform=(deterministic or random).random,
                 wall=wall,
@@ -198,7 +200,10 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     finally:
         await finish(ledger.close())
     with schema.reading(folder) as reader:
-        return _report(folder, account.read_counts(reader), runner.stopped, listen)
+        counts = account.read_counts(reader)
+        # What the ledger says of the source may be an earlier process's word: this one must have read it to its end.
+        done = runner.stopped is None or (feed.exhausted and counts.exact and counts.pending == 0)
+        return _report(folder, counts, None if done else runner.stopped, listen)
 
 
 def _check_lanes(lanes: Sequence[Lane], limits: Limits) -> None:
@@ -242,9 +247,8 @@ def _last_attempt(reader: sqlite3.Connection) -> int:
 def _report(
     folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]
 ) -> RunReport:
-    done = stopped is None or (counts.exact and counts.pending == 0)
-    reason, message = ("", "") if done or stopped is None else (stopped.reason, stopped.message)
-    state = "done" if done else "stopped"
+    reason, message = ("", "") if stopped is None else (stopped.reason, stopped.message)
+    state = "done" if stopped is None else "stopped"
     listen(RunEnded(state, reason, counts.accepted, counts.set_aside, counts.pending))
     return RunReport(folder, state, reason, message, counts)
 

@@ -95,6 +95,7 @@ class Runner(Generic[Item, Value]):
         policy: RetryPolicy,
         *,
         first_attempt: int = 1,
+        reserved_for: int = 0,
         listener: events.Listener = lambda _event: None,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], float] | None = None,
@@ -106,6 +107,7 @@ class Runner(Generic[Item, Value]):
         self._gate = gate
         self._policy = policy
         self._attempts_before = first_attempt - 1
+        self._reserved_for = reserved_for  # requests in flight, whose replies have room kept free on the disk
         self._listener = listener
         self._uniform = uniform
         self._loop = asyncio.get_running_loop()
@@ -250,7 +252,19 @@ class Runner(Generic[Item, Value]):
         attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
         flight = (attempt.number, job.ordinal, self._wall(), admission.ceiling_usd, admission.lane.name)
         self._boarding[attempt.number] = attempt
+        if admission.number % 64 == 0:
+            self._keep_room()
         self._ledger.write([("flights", flight)], departing=attempt)
+
+    def _keep_room(self) -> None:
+        """Room on the disk for as many replies as the limits in flight have grown to, or no growth."""
+        wanted = sum([lane.concurrency.limit for lane in self._gate.usable])
+        if wanted <= self._reserved_for:
+            return
+        if self._ledger.reserve(2 * wanted):
+            self._reserved_for = 2 * wanted
+        else:
+            self._gate.limit_concurrency(max(self._reserved_for, 1), "no room on the disk for the replies of more")
 
     def _depart(self, attempt: Attempt[Item]) -> None:
         if self._boarding.pop(attempt.number, None) is None:

@@ -91,7 +91,7 @@ def test_usage_errors_are_2(smile: Smile, serve: Serve, source: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("limit", [("--rpm", "3000"), ("--concurrency", "4")])
+@pytest.mark.parametrize("limit", [("--rpm", "3000", "--window", "10"), ("--concurrency", "4")])
 def test_what_it_says_of_500_rows_over_http_comes_true(
     smile: Smile, serve: Serve, tmp_path: Path, limit: tuple[str, ...]
 ) -> None:
