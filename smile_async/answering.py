@@ -42,7 +42,8 @@ async def answering(
         for endpoint in provider:
             at = replace(options, limits=limits)
             served.append(await stack.enter_async_context(_served(endpoint, recipe, at, client, notify)))
-        yield _named(served), limits
+        names = told_apart([one.name for one in served])
+        yield [replace(one, name=name) for one, name in zip(served, names, strict=True)], limits
 
 
 def _within_open_files(endpoints: Sequence[Endpoint], limits: Limits, notify: Callable[[str], None]) -> Limits:
@@ -71,31 +72,33 @@ async def _served(
     notify: Callable[[str], None],
 ) -> AsyncIterator[Served]:
     """One endpoint, open while the block runs."""
-    name, quota = endpoint.name, endpoint.quota
+    quota = endpoint.quota
     async with AsyncExitStack() as stack:
         if endpoint.provider == "local":
             asked, quota = await stack.enter_async_context(_local(endpoint, recipe, options, notify))
         else:
             asked = provider_for(endpoint, recipe, options, client)
             stack.push_async_callback(asked.aclose)
-            name = name or _host(endpoint)
-        yield Served(asked, name or endpoint.provider, quota, endpoint.prices, endpoint.weight)
+        yield Served(asked, name_of(endpoint), quota, endpoint.prices, endpoint.weight)
 
 
-def _host(endpoint: Endpoint) -> str:
+def name_of(endpoint: Endpoint) -> str:
+    """Its own name, or its host. Raises `SettingsError` where it has no address."""
     from smile_async.provider.dialects import base_url_of
 
+    if endpoint.name or endpoint.provider == "local":
+        return endpoint.name or endpoint.provider
     return urlsplit(base_url_of(endpoint)).netloc
 
 
-def _named(served: list[Served]) -> list[Served]:
+def told_apart(names: Sequence[str]) -> list[str]:
     """The same names made different: two keys at one host are host and host#2."""
     seen: Counter[str] = Counter()
-    named = []
-    for one in served:
-        seen[one.name] += 1
-        named.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}#{seen[one.name]}"))
-    return named
+    apart = []
+    for name in names:
+        seen[name] += 1
+        apart.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return apart
 
 
 @asynccontextmanager

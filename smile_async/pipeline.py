@@ -62,10 +62,9 @@ async def generate_corpus(
     `out` holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
     """
     folder, options = Path(out), options or Options()
-    endpoints = _endpoints(provider)
-    local = any(endpoint.provider == "local" for endpoint in endpoints)
-    recipe = _with_the_runs_rules(_recipe(options.recipe or (LOCAL_RECIPE if local else "smile")), folder, notify)
-    options = replace(options, recipe=recipe)
+    endpoints = endpoints_of(provider)
+    recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
+    options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
     notes = {
         "source": _source_note(source),
@@ -178,15 +177,17 @@ async def resume_corpus(
     )
 
 
-async def revalidate_corpus(out: str | Path, recipe: str | Path | Recipe | None = None) -> tuple[Revision, Counts]:
+async def revalidate_corpus(
+    out: str | Path, recipe: str | Path | Recipe | None = None, *, salvage: str | Sequence[str] | None = None
+) -> tuple[Revision, Counts]:
     """Judge every reply of a run again, without asking anybody: after a change of rules, or of this package's.
 
     `recipe`: whose rules to judge by; None is the run's own. Its prompt must be the run's: replies to another prompt
-    are another corpus (`RunMismatchError`).
+    are another corpus (`RunMismatchError`). `salvage`: the steps to mend replies by, in place of the recipe's.
     """
     folder = Path(out)
     before = Recipe.model_validate(read_notes(folder)["recipe"])
-    wanted = before if recipe is None else _recipe(recipe)
+    wanted = (before if recipe is None else _recipe(recipe)).salvaging(salvage)
     # The run stays what it is, under its name: only the rules are others, and `smile retry` then judges by them.
     after = wanted.model_copy(update={"name": before.name, "version": before.version})
     if after.digest != before.digest:
@@ -214,6 +215,12 @@ def read_notes(folder: Path) -> dict[str, Any]:
     return notes
 
 
+def recipe_for(provider: Provider | Endpoint | Sequence[Endpoint], options: Options) -> Recipe:
+    """The recipe that the options name, or the one that suits who is asked."""
+    local = any(endpoint.provider == "local" for endpoint in endpoints_of(provider))
+    return _recipe(options.recipe or (LOCAL_RECIPE if local else "smile")).salvaging(options.salvage)
+
+
 def _recipe(recipe: str | Path | Recipe) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
@@ -231,7 +238,7 @@ def _endpoint_note(endpoint: Endpoint) -> dict[str, Any]:
     return note | {"header_names": sorted(endpoint.headers)}
 
 
-def _endpoints(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
+def endpoints_of(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
     """Those that the settings name; none where the caller brings a provider."""
     if isinstance(provider, Endpoint):
         return [provider]

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class RunStatus:
     source: str = ""
     recipe: str = ""
     model: str = ""
+    remarks: account.Remarks = field(default_factory=account.Remarks)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that programs may rely on."""
@@ -60,6 +61,10 @@ class RunStatus:
                 "expected": self.expected,
             },
             "reasons": dict(counts.reasons),
+            "salvaged": self.remarks.salvaged,
+            "amended": {
+                step: {"replies": replies, "accepted": good} for step, (replies, good) in self.remarks.amended.items()
+            },
             "attempts": counts.attempts,
             "failures": dict(counts.failures),
             "replies": counts.replies,
@@ -83,6 +88,7 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         expected = account.read_meta(reader, "expected_rows")
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
+        remarks = account.read_remarks(reader)
         requests, tokens = reader.execute(
             "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts"
             " WHERE paid AND sent_at + took > ? AND sent_at <= ?",  # not what a clock that was set back left ahead
@@ -108,8 +114,15 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         tokens_per_minute=tokens * 60 / RECENT,
         seconds_left=left / (ended / RECENT) if running and ended and left else None,
         stopped_by="" if running or done else stopped.get("reason", "killed"),
+        remarks=remarks,
         **asked,
     )
+
+
+def read_remarks(folder: Path) -> account.Remarks:
+    """What the accepted rows are flagged with. Raises `RunNotFoundError`."""
+    with schema.reading(folder) as reader:
+        return account.read_remarks(reader)
 
 
 def _asked(reader: sqlite3.Connection) -> dict[str, str]:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 PULSE = 0.5  # seconds between two readings of the gauges
 Running = Callable[["Listener", "StopSwitch", Callable[[str], None]], Awaitable["RunReport"]]
 
+Salvage = Annotated[
+    str | None,
+    typer.Option(
+        help="mend replies that break a rule: none, all, free, or some of speakers, tail, more-tokens, re-ask",
+        metavar="STEPS",
+        show_default=False,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the run folder", show_default=False)]
 
 
@@ -42,6 +50,8 @@ def generate(
     rows: RowFlags,
     limits: LimitFlags,
     output: OutputFlags,
+    *,
+    salvage: Salvage = None,
 ) -> None:
     """Make a validated dialogue of every row, kept in RUN; the same command again goes on where it was left.
 
@@ -53,7 +63,7 @@ def generate(
     from smile_async.pipeline import generate_corpus
 
     settings = settings_from(output.config)
-    options = options_from(settings, endpoint, rows, limits)
+    options = options_from(settings, endpoint, rows, limits, salvage)
     at = endpoints_from(settings, endpoint)
     given = None if source == "-" else source
 
@@ -131,11 +141,14 @@ def revalidate(
         str | None,
         typer.Option(help="whose rules to judge by: a built-in name or your TOML file; default the run's own"),
     ] = None,
+    salvage: Salvage = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
 ) -> None:
     """Judge the replies that were paid for by other rules, without asking anybody.
 
     smile revalidate runs/first --recipe smile-checked
+
+    smile revalidate runs/first --salvage all
     """
     import asyncio
 
@@ -143,8 +156,9 @@ def revalidate(
     from smile_async.pipeline import revalidate_corpus
     from smile_async.run_folder import read_status
 
-    revision, counts = asyncio.run(revalidate_corpus(run, recipe))
-    print_json(read_status(run).as_json()) if json else sys.stdout.write(revision_text(revision, counts))
+    revision, counts = asyncio.run(revalidate_corpus(run, recipe, salvage=salvage))
+    found = read_status(run)
+    print_json(found.as_json()) if json else sys.stdout.write(revision_text(revision, counts, found.remarks))
 
 
 def _resume(
@@ -173,7 +187,7 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
     from smile_async.cli.show import report_text
     from smile_async.cli.watch import watching
     from smile_async.engine.run import StopSwitch
-    from smile_async.run_folder import read_status
+    from smile_async.run_folder import read_remarks, read_status
 
     async def main() -> "RunReport":
         stop = StopSwitch()
@@ -187,7 +201,7 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
         if output.json and (run / "ledger.sqlite3").exists():
             print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
         raise
-    sys.stderr.write(report_text(report))
+    sys.stderr.write(report_text(report, read_remarks(run)))
     if output.json:
         print_json(read_status(run).as_json())
     raise typer.Exit(report.exit_code)

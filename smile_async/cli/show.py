@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smile_async.engine.account import Counts
+    from smile_async.engine.account import Counts, Remarks
     from smile_async.engine.revision import Revision
     from smile_async.engine.run import RunReport
     from smile_async.run_folder import RunStatus
@@ -27,12 +27,13 @@ FLAGS_FOR = {
 """What the command line can do about a reason to stop."""
 
 
-def _rows(counts: "Counts") -> list[str]:
+def _rows(counts: "Counts", remarks: "Remarks") -> list[str]:
     from smile_async.cli.progress import amount
 
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
     lines.append(f"  accepted   {counts.accepted:,}{share}")
+    lines += _mended(remarks)
     lines.append(f"  set aside  {counts.set_aside:,}")
     lines += [f"    {reason:<16} {rows:,}" for reason, rows in counts.reasons.items()]
     if counts.pending:
@@ -49,10 +50,19 @@ def _rows(counts: "Counts") -> list[str]:
     return lines
 
 
-def report_text(report: "RunReport") -> str:
+def _mended(remarks: "Remarks") -> list[str]:
+    """What salvage came to, where it came to anything."""
+    salvaged = ", ".join(f"{step} {rows:,}" for step, rows in remarks.salvaged.items())
+    lines = [f"    salvaged         {salvaged}"] if salvaged else []
+    for step, (replies, good) in remarks.amended.items():
+        lines.append(f"    {step:<16} {good:,} of {replies:,} asked")
+    return lines
+
+
+def report_text(report: "RunReport", remarks: "Remarks") -> str:
     """How a run ended, where its corpus is, and what to do next."""
     head = "done" if report.state == "done" else f"stopped ({report.reason})"
-    lines = [f"{report.folder}: {head}", *_rows(report.counts)]
+    lines = [f"{report.folder}: {head}", *_rows(report.counts, remarks)]
     lines.append(f"  corpus     {report.folder / 'corpus.jsonl'}")
     if report.counts.set_aside:
         again = f"; ask again: smile retry {report.folder}" if set(report.counts.reasons) - NEVER_ASKED else ""
@@ -68,7 +78,7 @@ def status_text(status: "RunStatus") -> str:
 
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
-    lines = [head, asked, *_rows(status.counts)]
+    lines = [head, asked, *_rows(status.counts, status.remarks)]
     if status.expected:
         lines[2] += f", about {status.expected:,} in all"
     if status.state == "running":
@@ -82,13 +92,13 @@ def status_text(status: "RunStatus") -> str:
     return "\n".join(lines) + "\n"
 
 
-def revision_text(revision: "Revision", counts: "Counts") -> str:
+def revision_text(revision: "Revision", counts: "Counts", remarks: "Remarks") -> str:
     lines = [
         (
             f"judged again: {revision.accepted:,} accepted ({revision.newly_accepted:,} of them newly), "
             f"{revision.set_aside:,} set aside ({revision.newly_set_aside:,} newly)"
         ),
-        *_rows(counts),
+        *_rows(counts, remarks),
     ]
     if revision.unjudged:
         lines.insert(1, f"  {revision.unjudged:,} rows never had a reply and stay as they are")

@@ -13,6 +13,7 @@ from smile_async.engine.schema import marks
 
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
+SALVAGED = "salvaged:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,38 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         reserved_usd=reserved,
         in_flight=in_flight,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """`flags`: accepted rows by each flag they bear. `amended`: replies to requests that had been changed after a
+    rejection, by how they were changed, and how many of these replies were accepted."""
+
+    flags: Mapping[str, int] = field(default_factory=dict)
+    amended: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def salvaged(self) -> dict[str, int]:
+        """Accepted rows by each step that mended them (flags `salvaged:STEP`), the most frequent first."""
+        steps = {flag.removeprefix(SALVAGED): rows for flag, rows in self.flags.items() if flag.startswith(SALVAGED)}
+        return dict(sorted(steps.items(), key=lambda step: -step[1]))
+
+
+def read_remarks(connection: sqlite3.Connection) -> Remarks:
+    """Counts over rows that bear a flag and replies to changed requests: both are few."""
+    flags: dict[str, int] = {}
+    noted = connection.execute(
+        "SELECT note, count(*) FROM outcomes WHERE state = ? AND note <> '' GROUP BY note", (ACCEPTED,)
+    )
+    for note, rows in noted.fetchall():
+        for flag in note.split():
+            flags[flag] = flags.get(flag, 0) + rows
+    asked = connection.execute(
+        """SELECT a.step, count(*), total(o.state = ?) FROM amended a JOIN attempts t ON t.attempt = a.attempt
+           LEFT JOIN outcomes o ON o.ordinal = t.ordinal AND o.attempt = a.attempt GROUP BY a.step""",
+        (ACCEPTED,),
+    )
+    return Remarks(flags, {step: (replies, int(good)) for step, replies, good in asked.fetchall()})
 
 
 @dataclass(frozen=True, slots=True)

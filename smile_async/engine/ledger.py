@@ -36,7 +36,9 @@ Row = tuple[Any, ...]
 Landed = tuple[int, Any]
 """The number of an attempt that is over, and what the caller wants to be told then."""
 OnCommit = Callable[["Batch"], None]
-WIDTHS = {"rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6}
+WIDTHS = {
+    "rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6, "amended": 2,
+}  # fmt: skip
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
 JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
 

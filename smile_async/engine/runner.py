@@ -25,6 +25,7 @@ from smile_async.engine.limits import Admission, BudgetSpentError, Gate
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
     CHARGED,
+    ROW_FINAL,
     STUBBORN,
     Again,
     Decision,
@@ -207,7 +208,7 @@ class Runner(Generic[Item, Value]):
             if job is None:
                 return
             try:
-                request = self._task.render(job.item)
+                request = job.amended.request if job.amended is not None else self._task.render(job.item)
                 if self._gate.budget_usd is not None:
                     request = bounded(request)
                 if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
@@ -329,6 +330,8 @@ class Runner(Generic[Item, Value]):
             (attempt.number, job.ordinal, reply.text, reply.finish_reason, reply.refusal, reply.model, None),
         )
         settled = _Settled(ACCEPTED, paid=True, usage=reply.usage, cost_usd=cost, records=[kept])
+        if job.amended is not None:
+            settled.records.append(("amended", (attempt.number, job.amended.step)))
         try:
             verdict = self._task.accept(job.item, reply)
             if isinstance(verdict, Accepted):
@@ -340,6 +343,9 @@ class Runner(Generic[Item, Value]):
                 told = events.RowAccepted(job.row_id, attempt.number, verdict.flags, reply.usage, cost)
                 settled.told.append(told)
                 return settled
+            decision = after_rejection(verdict.code, replies=job.replies + 1, policy=self._policy)
+            amend, may_amend = self._task.amend, isinstance(decision, Again) and job.amends == 0
+            amended = amend(job.item, reply, verdict) if amend is not None and may_amend else None
         except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
             self._stop_for(error)
             settled.verdict, settled.detail = "task-error", type(error).__name__
@@ -348,10 +354,9 @@ class Runner(Generic[Item, Value]):
         settled.told.append(
             events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
         )
-        job = job.evolve(replies=job.replies + 1, limited=0)
-        self._follow(
-            settled, job, attempt.number, after_rejection(verdict.code, replies=job.replies, policy=self._policy)
-        )
+        amends = job.amends + (amended is not None)
+        job = job.evolve(replies=job.replies + 1, limited=0, amended=amended, amends=amends)
+        self._follow(settled, job, attempt.number, decision)
         return settled
 
     def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
@@ -374,6 +379,8 @@ class Runner(Generic[Item, Value]):
             uniform=self._uniform(),
         )
         decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=self._feed.exhausted)
+        if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
+            job, decision = job.evolve(amended=None), Again(0.0)
         settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status, cost_usd=cost)
         if failure.raw:
             settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))

@@ -33,6 +33,7 @@ CREATE TABLE outcomes (ordinal INTEGER PRIMARY KEY, state TEXT NOT NULL, reason 
 CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE changes  (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT NULL, before REAL, after REAL,
                        reason TEXT NOT NULL);
+CREATE TABLE amended  (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);
 """
 # meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
 # rows      every row that was read; item NULL: it could not be read and was set aside
@@ -47,6 +48,7 @@ CREATE TABLE changes  (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT N
 #           an accepted row, or what was wrong with a row that was never asked
 # results   the values of the accepted rows
 # changes   limits that were changed while the run went on: in-flight, rate, what headers told; before NULL: none known
+# amended   replies to a request that the task had changed after a rejection, and how
 
 MIGRATIONS = {
     1: """
@@ -54,6 +56,7 @@ ALTER TABLE flights ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
 CREATE TABLE changes (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT NULL, before REAL, after REAL,
                       reason TEXT NOT NULL);
+CREATE TABLE amended (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);
 """,
 }
 """From each older version to the next."""

@@ -270,6 +270,12 @@ def test_judge_never_raises_and_agrees_with_the_list_of_violations(
         assert broken[0] == verdict
 
 
+@pytest.mark.parametrize("text", ["求助者:", "求助者:\n支持者："])
+def test_speakers_without_any_words_are_no_dialogue_even_where_rule_3_is_off(text: str) -> None:
+    assert code(text, ALL_OFF) == "empty"
+    assert code(text) == ("no-separator" if "\n" not in text else "bad-speaker")
+
+
 LENIENT_LINES = SHORT.model_copy(
     update={"rules": RuleSwitches(bad_speaker=False, bad_start=False, no_separator=False, too_few_turns=False)}
 )

@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
 }
 # A hanging request is given up after `read` seconds; a slow one (ten times 30 ms) is not.
 CONFIG = f"""
+salvage = "none"  # a reply that breaks a rule is rejected, as the plan says
 [retry]
 max_attempts = {ATTEMPTS}
 max_failures = {FAILURES}

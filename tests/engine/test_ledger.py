@@ -427,8 +427,10 @@ def test_an_older_ledger_is_brought_up_to_date_whoever_opens_it_and_loses_nothin
         for table in ("flights", "attempts"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN endpoint")
         connection.execute("DROP TABLE changes")
+        connection.execute("DROP TABLE amended")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
     with closing(schema.open_reader(tmp_path)) as reader:
         assert account.limit_changes(reader) == []
+        assert account.read_remarks(reader).amended == {}
         assert reader.execute("SELECT attempt, verdict, cost_usd FROM attempts").fetchall() == before
         assert set(account.read_endpoints(reader)) == {""}

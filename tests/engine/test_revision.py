@@ -71,6 +71,20 @@ def replies_until_stopped(folder: Path, provider: ScriptedProvider, judge: Judge
     ).counts.replies
 
 
+def test_a_reply_that_is_good_as_it_came_is_kept_before_one_that_had_to_be_mended(tmp_path: Path) -> None:
+    """`a` was rejected, then accepted; by the new rules the first would do as well, mended."""
+    provider = ScriptedProvider(lambda _request, number: replying("good" if number else "bad: old"))
+    ask_all(tmp_path, "a", provider)
+
+    def mending(_item: str, reply: Reply) -> Accepted[str] | Rejected:
+        mended = reply.text == "bad: old"
+        return Accepted(reply.text, ("salvaged:tail",) if mended else (), mended=mended)
+
+    assert judged_again(tmp_path, mending) == Revision(accepted=1)
+    with closing(schema.open_reader(tmp_path)) as reader:
+        assert [(row.value, row.flags) for row in account.result_rows(reader)] == [(b"good", ())]
+
+
 def test_a_ledger_that_refuses_to_reopen_rows_says_what_to_do(tmp_path: Path) -> None:
     ask_all(tmp_path, "a", ScriptedProvider(lambda _request, _number: replying("bad: old")))
 
