@@ -1,6 +1,5 @@
 """The command before a run: plan."""
 
-import asyncio
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -73,6 +72,8 @@ def plan(
                 notify=notify,
                 pulse=PULSE,
             )
+
+    import asyncio
 
     found = asyncio.run(main())
     print_json(as_json(found)) if output.json else sys.stdout.write(plan_text(title, found))

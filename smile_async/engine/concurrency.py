@@ -107,7 +107,8 @@ class Concurrency:
         """Too many, says the server, and `in_flight` others are under way there.
 
         It may refuse at random, too. What it minds is the number if it refuses again at about the same one, after it
-        was approached once more; a refusal well below a number that it was seen to hold is ignored, unless there are many.
+        was approached once more; a refusal well below a number that it was seen to hold is ignored, unless there are
+        many.
         """
         self._refusals += (1 - self._refusals) * FADING
         self._slow_start = False
