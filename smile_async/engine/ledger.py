@@ -35,20 +35,24 @@ Row = tuple[Any, ...]
 Landed = tuple[int, Any]
 """The number of an attempt that is over, and what the caller wants to be told then."""
 OnCommit = Callable[["Batch"], None]
-WIDTHS = {"rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6}
+WIDTHS = {
+    "rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6, "batches": 18,
+    "batched": 5,
+}  # fmt: skip
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
-JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
+REPLACED = frozenset({"outcomes", "results", "batches"})  # may change: when rules do, when a server says how far it is
 
 
 @dataclass(slots=True)
 class Batch:
     """What the next commit writes, by table; `landed` are attempts that are over, whose flights are taken off, as are
-    those that were `withdrawn` before they left; `departing` may leave once it is done; `events` are what to tell then,
-    `last` the number of the last write in it."""
+    those that were `withdrawn` before they left; `released` are rows that wait in no batch any more; `departing` may
+    leave once it is done; `events` are what to tell then, `last` the number of the last write in it."""
 
     tables: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in WIDTHS})
     landed: list[Landed] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
     departing: list[Any] = field(default_factory=list)
     meta: list[tuple[str, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -63,6 +67,7 @@ class Batch:
             self.tables[table].extend(rows)
         self.landed += later.landed
         self.withdrawn += later.withdrawn
+        self.released += later.released
         self.departing += later.departing
         self.meta += later.meta
         self.events += later.events
@@ -130,7 +135,7 @@ class Ledger:
         return ledger
 
     def listen(self, on_commit: OnCommit, on_trouble: Callable[[str], None]) -> None:
-        """`on_commit` gets each batch that was committed, `on_trouble` a message when the disk fails, both on the loop."""
+        """`on_commit` gets each batch that was committed, `on_trouble` a message when the disk fails; on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
@@ -141,6 +146,7 @@ class Ledger:
         landed: Landed | None = None,
         departing: Any = None,
         withdrawn: int | None = None,
+        released: Iterable[int] = (),
         meta: tuple[str, Any] | None = None,
         events: Iterable[Event] = (),
     ) -> None:
@@ -158,6 +164,7 @@ class Ledger:
                 batch.departing.append(departing)
             if withdrawn is not None:
                 batch.withdrawn.append(withdrawn)
+            batch.released.extend(released)
             if meta is not None:
                 batch.meta.append((meta[0], orjson.dumps(meta[1]).decode()))
             batch.events.extend(events)
@@ -279,6 +286,8 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
             _insert(connection, table, rows)
     for chunk in _chunks([*(number for number, _ in batch.landed), *batch.withdrawn]):
         connection.execute(f"DELETE FROM flights WHERE attempt IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
+    for chunk in _chunks(batch.released):
+        connection.execute(f"DELETE FROM batched WHERE ordinal IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
     for key, value in batch.meta:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
     connection.execute("COMMIT")
@@ -286,7 +295,7 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     values = f"({schema.marks(WIDTHS[table])})"
-    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
+    verb = "INSERT OR REPLACE" if table in REPLACED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
         statement = f"{verb} INTO {table} VALUES {','.join([values] * len(chunk))}"
         connection.execute(statement, list(chain.from_iterable(chunk)))

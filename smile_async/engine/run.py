@@ -24,6 +24,8 @@ from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import SettingsError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
 
+IN_BATCHES = "batch"  # the reason of a run that only waits for batches
+
 Tell = Callable[[Sequence[Event]], None]
 
 
@@ -158,7 +160,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     wall = clock if deterministic else time.time
     lanes = [Lane(one, one.quota or limits, one.prices or prices or Prices(), clock) for one in served]
     _check_lanes(lanes, limits)
-    identity = {"task": task.name, **task.identity, **served[0].provider.identity}
+    identity = identity_of(task, served[0].provider.identity)
     in_flight = sum(lane.quota.most_in_flight for lane in lanes)
     ledger = Ledger.open(folder, identity, in_flight=in_flight, threaded=threaded)
     try:
@@ -167,7 +169,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
         with closing(schema.open_reader(folder)) as reader:
             with schema.legible(folder):  # not around the run itself: a source may be a database, too
                 before = _begin(ledger, reader, notes or {}, listen)
-                first_attempt = 1 + _last_attempt(reader)
+                first_attempt = 1 + account.last_attempt(reader)
                 sent = account.sent_since(reader, wall() - _memory(lanes), wall())
             gate = Gate(
                 lanes,
@@ -175,6 +177,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
                 budget_usd=limits.budget_usd,
                 spent_usd=before.spend_usd,
                 perhaps_usd=before.perhaps_usd,
+                reserved_usd=before.reserved_usd,
             )
             gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
             for lane in lanes:
@@ -193,12 +196,18 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             (stop or StopSwitch()).connect(runner)
             with _pulsing(gate, runner.tell, pulse):
                 await runner.run()
-                if runner.stopped is not None:
-                    ledger.write(meta=("stopped", {"reason": runner.stopped.reason}))
+                stopped = runner.stopped or waiting_in_batches(account.read_counts(reader))
+                if stopped is not None:
+                    ledger.write(meta=("stopped", {"reason": stopped.reason}))
     finally:
         await finish(ledger.close())
     with schema.reading(folder) as reader:
-        return _report(folder, account.read_counts(reader), runner.stopped, listen)
+        return _report(folder, account.read_counts(reader), stopped, listen)
+
+
+def identity_of(task: Task[Any, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """All that shapes a run's requests; `answers` is the provider's part (`Provider.identity`)."""
+    return {"task": task.name, **task.identity, **answers}
 
 
 def _check_lanes(lanes: Sequence[Lane], limits: Limits) -> None:
@@ -235,8 +244,12 @@ def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any],
     return before
 
 
-def _last_attempt(reader: sqlite3.Connection) -> int:
-    return int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0])
+def waiting_in_batches(counts: account.Counts) -> StopRun | None:
+    """Why a run that asked all it could is not done: rows wait in a batch, whose answers have to be fetched."""
+    if not counts.in_batches:
+        return None
+    rows = "1 row waits" if counts.in_batches == 1 else f"{counts.in_batches:,} rows wait"
+    return StopRun(IN_BATCHES, f"{rows} in a batch, and nobody else asks them meanwhile: `smile batch status` tells.")
 
 
 def _report(

@@ -241,7 +241,7 @@ def test_another_versions_ledger_is_named_as_such(tmp_path: Path) -> None:
         connection.execute("UPDATE meta SET value='99' WHERE key='schema'")
 
     async def main() -> None:
-        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 2"):
+        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 3"):
             open_here(tmp_path)
 
     run_virtual(main())
