@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from smile_async.cli import corpus, runs, servers
+from smile_async.cli import batches, corpus, runs, servers
 from smile_async.errors import SmileError, SourceError
 
 EPILOG = (
@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 runs.register(app)
+batches.register(app)
 corpus.register(app)
 servers.register(app)
 

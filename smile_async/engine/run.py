@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from smile_async.engine import account, schema
+from smile_async.engine.batches import waiting_rows
 from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.lane import MINUTE, Lane, Served
@@ -196,7 +197,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             (stop or StopSwitch()).connect(runner)
             with _pulsing(gate, runner.tell, pulse):
                 await runner.run()
-                stopped = runner.stopped or waiting_in_batches(account.read_counts(reader))
+                stopped = runner.stopped or waiting_in_batches(reader)
                 if stopped is not None:
                     ledger.write(meta=("stopped", {"reason": stopped.reason}))
     finally:
@@ -244,12 +245,14 @@ def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any],
     return before
 
 
-def waiting_in_batches(counts: account.Counts) -> StopRun | None:
+def waiting_in_batches(reader: sqlite3.Connection) -> StopRun | None:
     """Why a run that asked all it could is not done: rows wait in a batch, whose answers have to be fetched."""
-    if not counts.in_batches:
+    waiting = waiting_rows(reader)
+    if not waiting:
         return None
-    rows = "1 row waits" if counts.in_batches == 1 else f"{counts.in_batches:,} rows wait"
-    return StopRun(IN_BATCHES, f"{rows} in a batch, and nobody else asks them meanwhile: `smile batch status` tells.")
+    rows, which = sum(waiting.values()), ", ".join(str(number) for number in sorted(waiting))
+    told = f"{rows:,} row{'' if rows == 1 else 's'} wait in batch{'' if len(waiting) == 1 else 'es'} {which}"
+    return StopRun(IN_BATCHES, f"{told}: nobody else asks them until their results are collected.")
 
 
 def _report(
