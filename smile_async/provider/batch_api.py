@@ -7,7 +7,7 @@ where they differ, what they say is read leniently (statuses in capitals, counts
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ TIMEOUTS = Timeouts(
 )  # seconds: a file of 100 MB over a slow line; nothing comes back meanwhile
 WAITS = (1.0, 3.0, 9.0)  # seconds between tries of what may safely be tried again
 PAGE = 100  # batches a page of the list
-FILE_WAIT = 600.0  # seconds that a server (Azure) may look at a file before a batch can be made of it
+FILE_LOOK, FILE_LOOKS = 3.0, 200  # seconds between looks at a file that a server (Azure) still looks at, and how many
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 TOO_MUCH_WAITS = "token_limit_exceeded"  # code of a batch that was refused because too much waits already
 
@@ -67,12 +67,18 @@ class RemoteBatch:
 
 class BatchApi:
     """The files and batches of one endpoint; nothing is asked before the first call. The caller closes it.
+    `sleep` is handed in for tests.
 
     Raises `SettingsError` where the dialect has no such interface. The key is in no `repr` or message.
     """
 
     def __init__(
-        self, dialect: Dialect, *, timeouts: Timeouts = TIMEOUTS, client: "httpx.AsyncClient | None" = None
+        self,
+        dialect: Dialect,
+        *,
+        timeouts: Timeouts = TIMEOUTS,
+        client: "httpx.AsyncClient | None" = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         parts = urlsplit(dialect.url)
         _check_address(parts.path)
@@ -82,6 +88,7 @@ class BatchApi:
         self.path = path_of(dialect.url)
         self.place = urlunsplit(self._parts._replace(query="", netloc=self._host))
         self._transport = Transport(timeouts=timeouts, client=client)
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"<BatchApi at {self._host}>"
@@ -100,10 +107,10 @@ class BatchApi:
         body = FileBody(head.encode(), file, f"\r\n--{boundary}--\r\n".encode())
         kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
         found = await self._json("POST", "/files", body, kind, again=_ANY)
-        for _ in range(int(FILE_WAIT / WAITS[1])):
+        for _ in range(FILE_LOOKS):
             if isinstance(found, Failure) or str(found.get("status")).lower() not in {"pending", "running"}:
                 break
-            await asyncio.sleep(WAITS[1])
+            await self._sleep(FILE_LOOK)
             found = await self._json("GET", f"/files/{_quoted(found['id'])}", again=_ANY)
         if isinstance(found, Failure):
             return found
@@ -146,7 +153,7 @@ class BatchApi:
         for wait in WAITS:
             if not isinstance(answer, Failure) or answer.kind not in _ANY:
                 break
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
             answer = await self._fetch(file, part)
         if isinstance(answer, Failure):
             part.unlink(missing_ok=True)
@@ -201,7 +208,7 @@ class BatchApi:
             answer = self._object(await self._transport.exchange(method, self._url(path, query), sent, body))
             if wait is None or not isinstance(answer, Failure) or answer.kind not in again:
                 break
-            await asyncio.sleep(max(wait, min(answer.retry_after or 0.0, 60.0)))
+            await self._sleep(max(wait, min(answer.retry_after or 0.0, 60.0)))
         return answer
 
     def _object(self, answer: HttpAnswer | Failure) -> dict[str, Any] | Failure:
