@@ -3,6 +3,7 @@
 import asyncio
 import math
 import secrets
+import sqlite3
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from smile_async.answering import dialect_of
 from smile_async.batch.desk import BatchReport, Desk, Notify, at_desk, batch_report, private_file, refused
-from smile_async.engine import account
+from smile_async.engine import account, schema
 from smile_async.engine.batches import (
     OFFLINE,
     PREPARED,
@@ -104,9 +105,7 @@ async def begin(desk: Desk, plan: Plan) -> Prices:
     """Note that the run goes on; returns the prices of its batches."""
     ledger, reader = desk.ledger, desk.reader
     before = account.read_meta(reader, "options") or {"prices": None}
-    told, noted = plan.options.prices, account.read_meta(reader, "batch_prices")
-    if noted is not None and (told is None or told.model_dump(mode="json") == before["prices"]):
-        told = Prices(**noted)
+    told = plan.options.prices or _noted_prices(reader)
     options = {**plan.options.as_notes(), "prices": before["prices"]}
     for key, value in {**plan.notes, "options": options, "source_rows": None, "stopped": None}.items():
         ledger.write(meta=(key, value))
@@ -116,6 +115,17 @@ async def begin(desk: Desk, plan: Plan) -> Prices:
         ledger.write(meta=("run_id", secrets.token_hex(8)))
     await saved(ledger)
     return told or Prices()
+
+
+def batch_prices(folder: Path) -> Prices | None:
+    """What the run's last batch was told to cost; None where there is none, or nothing was told."""
+    with schema.reading(folder) as reader:
+        return _noted_prices(reader)
+
+
+def _noted_prices(reader: sqlite3.Connection) -> Prices | None:
+    noted = account.read_meta(reader, "batch_prices")
+    return None if noted is None else Prices(**noted)
 
 
 def filling_of(desk: Desk, plan: Plan, dialect: Dialect, size: BatchSize) -> "tuple[Filling[Any], Feed[Any]]":

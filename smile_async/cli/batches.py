@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,8 +161,6 @@ def export(
 
     smile batch import runs/first results.jsonl
     """
-    from dataclasses import replace
-
     from smile_async.batch.offline import export_batch
     from smile_async.batch.sending import unlimited
 
@@ -197,6 +195,7 @@ def _asked(
     where: list[str], endpoint: EndpointFlags, rows: RowFlags, limits: LimitFlags, output: OutputFlags
 ) -> "tuple[str | None, Path, Endpoint, Options]":
     """Source, run, endpoint and options: as told, or, for a run alone, as it was started but for what is told."""
+    from smile_async.batch.sending import batch_prices
     from smile_async.cli.settings import changed_endpoint, changed_options, endpoint_from, options_from, settings_from
     from smile_async.pipeline import taken_up
     from smile_async.settings import Endpoint
@@ -208,10 +207,11 @@ def _asked(
         settings = settings_from(output.config)
         source = None if where[0] == "-" else where[0]
         return source, run, endpoint_from(settings, endpoint), options_from(settings, endpoint, rows, limits)
+    prices = batch_prices(run)
     source, provider, options = taken_up(
         run,
         changed_endpoint(run, output.config, endpoint),
-        lambda noted: changed_options(noted, output.config, endpoint, limits),
+        lambda noted: changed_options(replace(noted, prices=prices or noted.prices), output.config, endpoint, limits),
     )
     if not isinstance(provider, Endpoint):
         raise typer.BadParameter("its provider was an object of the caller's", param_hint="RUN")

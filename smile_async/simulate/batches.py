@@ -18,7 +18,7 @@ from smile_async.simulate.behaviour import ApiError, Ask, Plan
 from smile_async.simulate.endpoint import Endpoint
 from smile_async.simulate.wire import HttpRequest
 
-ROUTE = re.compile(rb"(?:/openai)?(?:/v1)?/(files|batches)(?:/([\w-]+))?(?:/(content|cancel))?")
+ROUTE = re.compile(rb"(?:/openai|/api/paas)?(?:/v[14])?/(files|batches)(?:/([\w-]+))?(?:/(content|cancel))?")
 ENDPOINTS = frozenset({"/v1/chat/completions", "/v4/chat/completions", "/chat/completions"})
 LONGEST_ID = 64  # characters of a custom_id
 

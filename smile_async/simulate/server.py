@@ -2,8 +2,8 @@
 
 Routes: POST /v1/chat/completions (also without /v1), POST /v1/messages (Anthropic's), POST
 /openai/deployments/NAME/chat/completions?api-version=... and /openai/v1/chat/completions (Azure's), /v1/files and
-/v1/batches (OpenAI's Batch API, also under /openai/v1), GET /v1/models, GET /healthz, GET /stats (with ?per_prompt=1),
-POST /stats/reset (answers the counts that it ends).
+/v1/batches (OpenAI's Batch API, also under /openai/v1 and Zhipu's /api/paas/v4), GET /v1/models, GET /healthz,
+GET /stats (with ?per_prompt=1), POST /stats/reset (answers the counts that it ends).
 """
 
 import asyncio

@@ -250,7 +250,7 @@ def test_replies_are_judged_kept_and_paid_for_at_the_batchs_price(tmp_path: Path
 
 def test_the_runner_and_a_batch_record_the_same_of_the_same_answers(tmp_path: Path) -> None:
     """One reply accepted, one rejected for good, one filtered; columns that tell of time and place apart."""
-    answers = {
+    answers: dict[str, Reply | Failure] = {
         "row00000": good("a"),
         "row00001": good("bad: rule"),
         "row00002": Failure(FailureKind.CONTENT_FILTER, "x", 400),
