@@ -1,6 +1,7 @@
 """How far the server is, and what it has done brought home: judged, recorded, the rest released to be asked again."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -23,7 +24,17 @@ from smile_async.batch.desk import (
 )
 from smile_async.batch.sending import check_place, finish_half_made, told
 from smile_async.engine import account
-from smile_async.engine.batches import OFFLINE, PAGE, PREPARED, RELEASED, WRITING, BatchNote, note, withdraw
+from smile_async.engine.batches import (
+    OFFLINE,
+    PAGE,
+    PREPARED,
+    RELEASED,
+    WRITING,
+    BatchNote,
+    note,
+    waiting_rows,
+    withdraw,
+)
 from smile_async.engine.collecting import Collected, Collector
 from smile_async.engine.job import FATAL, Failure, FailureKind
 from smile_async.engine.retry import ROW_FINAL
@@ -74,28 +85,31 @@ async def collect_batches(
     out: str | Path,
     *,
     provider: Endpoint | None = None,
+    delete_files: bool = False,
     client: "httpx.AsyncClient | None" = None,
     notify: Notify = lambda _text: None,
 ) -> BatchReport:
     """Bring home what ended: every reply is kept and judged, what broke a rule or was not run is pending again.
 
-    May be called at any time, and again after a crash: nothing is recorded twice. Raises as `look` does.
+    May be called at any time, and again after a crash: nothing is recorded twice. `delete_files`: the server's copies
+    of requests and results are deleted once they are collected. Raises as `look` does.
     """
     folder = Path(out)
     check_there_are_any(folder)
     done = Collected()
     if _is_anything_there(folder):
         rules = rules_of(folder)
-        try:
-            async with _asking(folder, provider, client, notify) as (desk, api, dialect):
-                await finish_half_made(desk, api, sending=False)
-                for batch in _at_server(desk):
-                    found = await _looked_at(desk, api, batch)
-                    if found.state in ENDED:
-                        done.add(await _fetch(desk, api, dialect, rules, found))
-                desk.note_waiting()
-        finally:
-            write_what_there_is(folder, notify)
+        async with _asking(folder, provider, client, notify) as (desk, api, dialect):
+            await finish_half_made(desk, api, sending=False)
+            for batch in _at_server(desk):
+                found = await _looked_at(desk, api, batch)
+                if found.state in ENDED:
+                    done.add(await _fetch(desk, api, dialect, rules, found))
+                    if delete_files:
+                        await _delete_files(desk, api, found)
+            desk.note_waiting()
+    if done != Collected() or not batch_report(folder).at_server:  # else this is one of many looks
+        write_what_there_is(folder, notify)
     return batch_report(folder, done)
 
 
@@ -103,6 +117,7 @@ async def wait_for_batches(
     out: str | Path,
     *,
     provider: Endpoint | None = None,
+    delete_files: bool = False,
     client: "httpx.AsyncClient | None" = None,
     notify: Notify = lambda _text: None,
     first_look: float = FIRST_LOOK,
@@ -115,7 +130,9 @@ async def wait_for_batches(
     wait, done, tell = first_look, Collected(), each or (lambda _text: None)
     while True:
         try:
-            report = await collect_batches(out, provider=provider, client=client, notify=notify)
+            report = await collect_batches(
+                out, provider=provider, delete_files=delete_files, client=client, notify=notify
+            )
         except (StoppedError, RunInUseError) as error:
             if isinstance(error, StoppedError) and error.reason not in PASSING:
                 raise
@@ -153,18 +170,18 @@ async def cancel_batches(
         return batch_report(folder)
     done = Collected()
     rules = rules_of(folder)
-    async with _asking(folder, provider, client, notify) as (desk, api, _):
+    async with _asking(folder, provider, client, notify) as (desk, api, dialect):
         for batch in desk.live():
-            failure = await _cancelled(desk, api, batch)
-            if failure is None:
+            if batch.state == OFFLINE:
                 continue
-            if not forget:
+            failure = await _cancelled(desk, api, batch)
+            if forget:
+                done.add(await _given_up(desk, api, dialect, rules, batch, failure))
+            elif failure is not None:
                 hint = f"`smile batch cancel {folder} --forget` gives it up: its rows may have been billed."
                 raise refused(folder, f"batch {batch.number} could not be cancelled", failure, hint=hint)
-            collector = Collector(rules.task, desk.ledger, desk.reader, batch, rules.policy)
-            await collector.lost("given up")
-            await note(desk.ledger, batch.evolve(state=RELEASED, detail="given up"))
-            done.add(collector.done)
+        desk.note_waiting()
+    write_what_there_is(folder, notify)
     return batch_report(folder, done)
 
 
@@ -224,6 +241,23 @@ async def _cancelled(desk: Desk, api: BatchApi, batch: BatchNote) -> Failure | N
     return None
 
 
+async def _given_up(
+    desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, batch: BatchNote, failure: Failure | None
+) -> Collected:
+    """What it brought, if it can still be had; else its rows are free, and may have been billed. One that the server
+    is still stopping is left alone."""
+    batch = next((one for one in desk.live() if one.number == batch.number), batch)
+    if failure is None and batch.state not in ENDED:
+        return Collected()
+    if failure is None:
+        with contextlib.suppress(StoppedError):
+            return await _fetch(desk, api, dialect, rules, batch)
+    collector = Collector(rules.task, desk.ledger, desk.reader, batch, rules.policy)
+    await collector.lost("given up")
+    await note(desk.ledger, batch.evolve(state=RELEASED, detail="given up"))
+    return collector.done
+
+
 async def _fetch(desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, batch: BatchNote) -> Collected:
     """Record what an ended batch brought, and release what it did not."""
     if batch.state == "completed" and batch.completed and not batch.output_file:
@@ -254,6 +288,14 @@ async def _fetch(desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, 
     for path in files:
         path.unlink()
     return collector.done
+
+
+async def _delete_files(desk: Desk, api: BatchApi, batch: BatchNote) -> None:
+    if waiting_rows(desk.reader).get(batch.number):
+        return  # its results are not there yet
+    for name in filter(None, (batch.input_file, batch.output_file, batch.error_file)):
+        if (failure := await api.delete(name)) is not None:
+            desk.notify(f"{name} of batch {batch.number} could not be deleted at the server: {failure.detail}")
 
 
 async def _take(collector: Collector[Seed], path: Path, batch: BatchNote, dialect: Dialect) -> None:

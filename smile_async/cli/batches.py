@@ -47,6 +47,11 @@ class ServerFlags:
     json: Annotated[bool, option(BATCHES, "print the result as one JSON line on stdout", "--json")] = False
 
 
+DeleteFiles = Annotated[
+    bool, option(BATCHES, "delete the server's copies of requests and results then", "--delete-files")
+]
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help=HELP, no_args_is_help=True)
     for command in (submit, status, collect, cancel, export):
@@ -92,6 +97,7 @@ def status(
         bool, option(BATCHES, "look again until all have ended (30 s to 5 min), and collect each", "--wait")
     ] = False,
     poll: Annotated[float, option(BATCHES, "with --wait: seconds between the first two looks", metavar="S")] = 30.0,
+    delete_files: DeleteFiles = False,
     server: ServerFlags,
 ) -> None:
     """Ask the server how the batches stand: states, counts, age, time left.
@@ -104,20 +110,22 @@ def status(
     if not wait:
         _show(_run(look(run, provider=at, notify=_tell)), json=server.json)
         return
-    report = _run(wait_for_batches(run, provider=at, notify=_tell, first_look=poll, each=_tell))
+    report = _run(
+        wait_for_batches(run, provider=at, delete_files=delete_files, notify=_tell, first_look=poll, each=_tell)
+    )
     _show(report, json=server.json)
     raise typer.Exit(report.exit_code)
 
 
 @grouped
-def collect(run: RunFolder, server: ServerFlags) -> None:
+def collect(run: RunFolder, *, delete_files: DeleteFiles = False, server: ServerFlags) -> None:
     """Bring home what ended: replies are kept and judged as ever, the rest is pending again.
 
     smile batch collect runs/first
     """
     from smile_async.batch.fetching import collect_batches
 
-    report = _run(collect_batches(run, provider=_server(run, server), notify=_tell))
+    report = _run(collect_batches(run, provider=_server(run, server), delete_files=delete_files, notify=_tell))
     _show(report, json=server.json)
     raise typer.Exit(report.exit_code)
 

@@ -161,6 +161,11 @@ class BatchApi:
         part.replace(into)
         return None
 
+    async def delete(self, file: str) -> Failure | None:
+        """Delete a file at the server; one that is not there (any more) will do."""
+        found = await self._json("DELETE", f"/files/{_quoted(file)}", again=_ANY)
+        return found if isinstance(found, Failure) and found.status != 404 else None
+
     async def _fetch(self, file: str, into: Path) -> HttpAnswer | Failure:
         descriptor = os.open(into, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:

@@ -67,6 +67,7 @@ class BatchOffice:
         self._endpoint = endpoint
         self._settings = endpoint.settings.batches
         self._files: dict[str, _File] = {}
+        self._named = 0
         self._batches: dict[str, _Batch] = {}
 
     def serves(self, path: bytes) -> bool:
@@ -97,6 +98,9 @@ class BatchOffice:
                 found = self._upload(request.body)
             case "GET", "files", True, "" | "content" if name in self._files:
                 found = self._files[name].content if route[3] else _told_file(name, self._files[name])
+            case "DELETE", "files", True, "" if name in self._files:
+                del self._files[name]
+                found = {"id": name, "object": "file", "deleted": True}
             case "POST", "batches", False, "":
                 found = self._make(request.body, now)
             case "GET", "batches", False, "":
@@ -116,16 +120,20 @@ class BatchOffice:
         if parts is None or "file" not in parts or parts.get("purpose", ("", b""))[1] != b"batch":
             return ApiError(400, "A form with `purpose` batch and a `file` is needed.", "invalid_request_error")
         filename, content = parts["file"]
-        name = f"file-{len(self._files) + 1}"
+        name = self._new_name()
         self._files[name] = _File(filename, "batch", content)
         return _told_file(name, self._files[name])
 
     def _keep(self, lines: list[bytes]) -> str | None:
         if not lines:
             return None
-        name = f"file-{len(self._files) + 1}"
+        name = self._new_name()
         self._files[name] = _File(f"{name}.jsonl", "batch_output", b"".join(lines))
         return name
+
+    def _new_name(self) -> str:
+        self._named += 1
+        return f"file-{self._named}"
 
     # Batches -----------------------------------------------------------------------------------------------------
 

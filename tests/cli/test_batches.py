@@ -233,6 +233,17 @@ def test_status_tells_of_states_counts_age_and_time_left(smile: Smile, serve: Se
     assert 86_000 < batch["seconds_left"] <= 86_400
 
 
+def test_a_corpus_that_a_crash_left_unwritten_is_written_by_the_next_collect(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    server = serve()
+    smile("batch", "submit", source, "run", *at(server))
+    smile("batch", "collect", "run")
+    Path("run/corpus.jsonl").unlink()
+    assert smile("batch", "collect", "run").code == 0
+    assert len(Path("run/corpus.jsonl").read_text("utf-8").splitlines()) == ROWS
+
+
 def test_nothing_is_left_lying_about_and_nothing_told_of_anybody(smile: Smile, serve: Serve, source: Path) -> None:
     server = serve(faults={"server-error": 0.3})
     told = [smile("batch", "submit", source, "run", *at(server)), smile("batch", "status", "run")]
@@ -246,6 +257,20 @@ def test_nothing_is_left_lying_about_and_nothing_told_of_anybody(smile: Smile, s
     metadata = batches_of(server)[0]["metadata"]
     assert set(metadata) == {"smile_run", "smile_batch"}
     assert "run" not in metadata.values()
+
+
+def test_the_servers_copies_are_deleted_on_demand_and_only_when_they_are_home(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    server = serve(batches={"duration": 3600.0}, faults={"server-error": 0.3})
+    smile("batch", "submit", source, "run", *at(server), "--most-rows", "12")
+    one, _ = server.office._batches.values()
+    one.made -= 7_200.0
+    smile("batch", "collect", "run", "--delete-files")
+    assert [batch["status"] for batch in batches_of(server)] == ["completed", "in_progress"]
+    assert list(server.office._files) == ["file-2"]  # the other's requests
+    smile("batch", "collect", "run", "--delete-files")  # again, while it still runs
+    assert list(server.office._files) == ["file-2"]
 
 
 # Elsewhere ------------------------------------------------------------------------------------------------------------
@@ -322,6 +347,26 @@ def test_a_batch_that_the_server_has_forgotten_can_be_given_up(smile: Smile, ser
     assert (status["in_batches"], status["perhaps_billed"]) == (0, ROWS)
     assert status["perhaps_usd"] > 0
     assert smile("resume", "run").code == 0
+
+
+def test_results_that_the_server_has_deleted_can_be_given_up(smile: Smile, serve: Serve, source: Path) -> None:
+    server = serve()
+    smile("batch", "submit", source, "run", *at(server))
+    smile("batch", "status", "run")
+    server.office._files.clear()
+    assert smile("batch", "collect", "run").code == 4
+    assert smile("batch", "cancel", "run").code == 0
+    assert smile("status", "run", "--json").told["in_batches"] == ROWS
+    assert smile("batch", "cancel", "run", "--forget").code == 0
+    told = smile("status", "run", "--json").told
+    assert (told["in_batches"], told["perhaps_billed"], told["reason"]) == (0, ROWS, "collected")
+
+
+def test_giving_up_takes_what_can_still_be_had(smile: Smile, serve: Serve, source: Path) -> None:
+    server = serve()
+    smile("batch", "submit", source, "run", *at(server))
+    assert smile("batch", "cancel", "run", "--forget", "--json").told["collected"]["accepted"] == ROWS
+    assert answered(server) == [1] * ROWS
 
 
 @pytest.mark.parametrize("where", ["azure", "zhipu"])
