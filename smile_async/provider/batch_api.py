@@ -224,9 +224,8 @@ class BatchApi:
             found = orjson.loads(checked.body)
         except orjson.JSONDecodeError:
             return broken_body(self._host, "is not JSON", checked.status)
-        found = found.get("job", found) if isinstance(found, dict) else found  # Together wraps what it makes
-        whole = isinstance(found, dict) and ("id" in found or "data" in found)
-        return found if whole else broken_body(self._host, "is not what its Batch API answers", checked.status)
+        found = _unwrapped(found)
+        return found or broken_body(self._host, "is not what its Batch API answers", checked.status)
 
     def _checked(self, answer: HttpAnswer | Failure) -> HttpAnswer | Failure:
         if isinstance(answer, Failure) or 200 <= answer.status < 300:
@@ -250,6 +249,16 @@ def _check_address(path: str) -> None:
         raise SettingsError(
             "Azure makes batches at its v1 interface.", hint="Leave api_version (OPENAI_API_VERSION) out."
         )
+
+
+def _unwrapped(found: Any) -> dict[str, Any] | None:
+    """The file, batch or list of an answer, which Together puts into `job` and SiliconFlow into `data`."""
+    if not isinstance(found, dict):
+        return None
+    for name in ("job", "data"):
+        if "id" not in found and isinstance(found.get(name), dict):
+            found = found[name]
+    return found if "id" in found or isinstance(found.get("data"), list) else None
 
 
 def _batch(found: dict[str, Any] | Failure) -> RemoteBatch | Failure:

@@ -93,8 +93,10 @@ def test_what_others_tell_otherwise(changes: dict[str, Any], wanted: dict[str, A
     assert {name: getattr(found, name) for name in wanted} == wanted
 
 
-def test_a_batch_inside_a_job_is_unwrapped() -> None:
-    found = retrieved({"job": OPENAI, "warning": ""})
+@pytest.mark.parametrize("wrapped", [{"job": OPENAI, "warning": ""}, {"code": 20_000, "data": OPENAI}])
+def test_a_batch_inside_something_is_unwrapped(wrapped: dict[str, Any]) -> None:
+    """Together's job and SiliconFlow's data."""
+    found = retrieved(wrapped)
     assert isinstance(found, RemoteBatch)
     assert found.id == "batch_abc"
 
@@ -115,8 +117,9 @@ def test_a_refusal_is_a_failure_of_its_kind(status: int, kind: FailureKind) -> N
     assert KEY not in found.detail
 
 
-def test_what_is_no_batch_is_a_broken_answer() -> None:
-    found = retrieved({"status": "ok"})
+@pytest.mark.parametrize("told", [{"status": "ok"}, {"data": {"status": "ok"}}, ["x"], "x", None])
+def test_what_is_no_batch_is_a_broken_answer(told: Any) -> None:
+    found = retrieved(told)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.BROKEN_BODY
 
