@@ -426,7 +426,8 @@ def test_an_older_ledger_is_brought_up_to_date_whoever_opens_it_and_loses_nothin
         before = connection.execute("SELECT attempt, verdict, cost_usd FROM attempts").fetchall()
         for table in ("flights", "attempts"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN endpoint")
-        connection.execute("DROP TABLE changes")
+        for table in ("changes", "batches", "batched"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
     with closing(schema.open_reader(tmp_path)) as reader:
         assert account.limit_changes(reader) == []
