@@ -40,7 +40,7 @@ WIDTHS = {
     "batched": 5,
 }  # fmt: skip
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
-REPLACED = frozenset({"outcomes", "results", "batches"})  # may change: when rules do, when a server says how far it is
+JUDGED = frozenset({"outcomes", "results", "batches"})  # may change: when rules do, or a server is further
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class Ledger:
         return ledger
 
     def listen(self, on_commit: OnCommit, on_trouble: Callable[[str], None]) -> None:
-        """`on_commit` gets each batch that was committed, `on_trouble` a message when the disk fails; on the loop."""
+        """`on_commit` gets each committed batch, `on_trouble` a message when the disk fails; both on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
@@ -295,7 +295,7 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     values = f"({schema.marks(WIDTHS[table])})"
-    verb = "INSERT OR REPLACE" if table in REPLACED else "INSERT"  # what was read or paid for is never written over
+    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
         statement = f"{verb} INTO {table} VALUES {','.join([values] * len(chunk))}"
         connection.execute(statement, list(chain.from_iterable(chunk)))

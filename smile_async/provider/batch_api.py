@@ -18,11 +18,12 @@ import orjson
 from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.batch_lines import path_of
+from smile_async.provider.bulk import BulkTransport, FileBody
+from smile_async.provider.connection import HttpAnswer
 from smile_async.provider.dialect import Dialect
 from smile_async.provider.masking import masked
 from smile_async.provider.network import broken_body
 from smile_async.provider.status import classify
-from smile_async.provider.transport import FileBody, HttpAnswer, Transport
 from smile_async.settings import Timeouts
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class BatchApi:
         self._host = parts.netloc.rpartition("@")[2]
         self.path = path_of(dialect.url)
         self.place = urlunsplit(self._parts._replace(query="", netloc=self._host))
-        self._transport = Transport(timeouts=timeouts, client=client)
+        self._transport = BulkTransport(timeouts=timeouts, client=client)
         self._sleep = sleep
 
     def __repr__(self) -> str:

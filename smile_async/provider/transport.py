@@ -1,8 +1,5 @@
 """HTTP for everyone above: post bytes, get an answer or a `Failure`. Foreign exceptions stop here.
 
-Beside the posts there is `exchange`, for what is rare and may be large: any method, a body from a file, an answer
-into a file. It goes through pyreqwest (or the user's client), and memory stays flat.
-
 Three ways lead out (docs/transport.md). With a client of the user's, everything goes through the public httpx API:
 their proxies, auth, hooks, `MockTransport`. Without one, requests go straight over the project's own HTTP/1.1
 connections (`wire.py`), the cheapest of all that was measured; through pyreqwest (hyper and rustls) where the
@@ -19,11 +16,10 @@ import re
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -53,29 +49,6 @@ _IN_THE_BODY = ("error decoding response body", "request or response body error"
 """pyreqwest reads the first 64 KB with the headers (a second step would cost 0.02 ms): their errors name no status."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
-
-
-PIECE = 256 * 1024  # bytes of a file that are read and sent at a time
-
-
-@dataclass(frozen=True, slots=True)
-class FileBody:
-    """A body that is read from `file` while it is sent, `before` and `after` it."""
-
-    before: bytes
-    file: Path
-    after: bytes
-
-    @property
-    def length(self) -> int:
-        return len(self.before) + self.file.stat().st_size + len(self.after)
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        yield self.before
-        with self.file.open("rb") as file:
-            while piece := await asyncio.to_thread(file.read, PIECE):
-                yield piece
-        yield self.after
 
 
 class Transport:
@@ -127,26 +100,6 @@ class Transport:
             wire = self._wire = Wire(self._timeouts, self._max_connections, self._max_body, self._tls)
         return await wire.post(place, headers, body)
 
-    async def exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | FileBody = b"",
-        into: BinaryIO | None = None,
-    ) -> HttpAnswer | Failure:
-        """One attempt of whatever is not asked thousands of times a second.
-
-        `into` gets the body of a 2xx as it comes, whatever its size; then the answer's own body is empty, and after a
-        failure a part of it may have been written.
-        """
-        sent = dict(headers)
-        if isinstance(body, FileBody):
-            sent["content-length"] = str(body.length)
-        if self._theirs is not None:
-            return await self._post_through(self._theirs, url, sent, body, method=method, into=into)
-        return await self._post_by_pyreqwest(url, sent, body, method=method, into=into)
-
     async def aclose(self) -> None:
         """Closes what was opened here; a later `post` opens anew."""
         wire, self._wire = self._wire, None
@@ -168,34 +121,20 @@ class Transport:
 
     # -- pyreqwest ----------------------------------------------------------------------------------------------
 
-    async def _post_by_pyreqwest(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | FileBody,
-        *,
-        method: str = "POST",
-        into: BinaryIO | None = None,
-    ) -> HttpAnswer | Failure:
+    async def _post_by_pyreqwest(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
         from pyreqwest.exceptions import PyreqwestError
 
         if self._ours is None:
             self._ours = _build(self._timeouts, self._max_connections)
         began = time.monotonic()
         status, chunks, size = None, [], 0
-        asking = self._ours.request(method, url).headers(headers)
-        asking = asking.body_bytes(body) if isinstance(body, bytes) else asking.body_stream(body.pieces())
         try:
-            async with asking.build_streamed() as response:
+            async with self._ours.post(url).headers(headers).body_bytes(body).build_streamed() as response:
                 status, declared = response.status, response.get_header("content-length")
-                write = _writer(into, status)
-                if write is None and declared and len(declared) <= 5 and int(declared) <= self._max_body:
+                if declared and len(declared) <= 5 and int(declared) <= self._max_body:
                     whole = await response.bytes()  # one step between the threads instead of two: 20 percent
                     return HttpAnswer(status, dict(response.headers.items()), bytes(whole))
                 while (chunk := await response.body_reader.read_chunk()) is not None:
-                    if write is not None:
-                        write(memoryview(chunk))
-                        continue
                     size += len(chunk)
                     if size > self._max_body:
                         return self._too_large(url, status)
@@ -232,33 +171,21 @@ class Transport:
     # -- httpx --------------------------------------------------------------------------------------------------
 
     async def _post_through(
-        self,
-        client: "httpx.AsyncClient",
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | FileBody,
-        *,
-        method: str = "POST",
-        into: BinaryIO | None = None,
+        self, client: "httpx.AsyncClient", url: str, headers: Mapping[str, str], body: bytes
     ) -> HttpAnswer | Failure:
         import httpx
 
         limit = self._timeouts
         timeout = httpx.Timeout(limit.read, connect=limit.connect, pool=limit.total)
-        content = body if isinstance(body, bytes) else body.pieces()
         began = time.monotonic()
         status, got = None, bytearray()
         try:
             async with (
                 asyncio.timeout(limit.total),
-                client.stream(method, url, content=content, headers=dict(headers), timeout=timeout) as response,
+                client.stream("POST", url, content=body, headers=dict(headers), timeout=timeout) as response,
             ):
                 status = response.status_code
-                write = _writer(into, status)
                 async for chunk in response.aiter_bytes():
-                    if write is not None:
-                        write(chunk)
-                        continue
                     got += chunk
                     if len(got) > self._max_body:
                         return self._too_large(url, status)
@@ -285,11 +212,6 @@ class Transport:
         if status is not None:
             return broken_body(host, "was cut or cannot be unpacked", status, got)
         return died_after_sending(host, words)
-
-
-def _writer(into: BinaryIO | None, status: int) -> Callable[[bytes | memoryview], object] | None:
-    """Where the body of an answer with this status is written as it comes; None: it is gathered."""
-    return into.write if into is not None and 200 <= status < 300 else None
 
 
 def _left_after_all(error: Exception) -> bool:

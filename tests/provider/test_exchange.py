@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from smile_async.engine.job import Failure, FailureKind
-from smile_async.provider.transport import FileBody, HttpAnswer, Transport
+from smile_async.provider.bulk import BulkTransport, FileBody
+from smile_async.provider.transport import HttpAnswer
 from smile_async.settings import Timeouts
 from tests.provider.wire import Seen, Wire, listening, sends
 
@@ -18,10 +19,10 @@ WAYS = ("pyreqwest", "httpx")
 
 
 @asynccontextmanager
-async def transport_by(way: str) -> AsyncIterator[Transport]:
+async def transport_by(way: str) -> AsyncIterator[BulkTransport]:
     timeouts = Timeouts(connect=5, read=5, total=10)
     async with httpx.AsyncClient() as client:
-        transport = Transport(timeouts=timeouts, client=client if way == "httpx" else None)
+        transport = BulkTransport(timeouts=timeouts, client=client if way == "httpx" else None)
         try:
             yield transport
         finally:
