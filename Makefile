@@ -5,12 +5,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python
 DEMO   := demo-run
+ROWS   ?= 20000
+ROUNDS ?= 3
+SEEDS  ?= 10000
+FROM   ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit e2e bench clean
+.PHONY: help demo test check format unit e2e simulate bench bench-peers clean
 
 help:  ## this list
-	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.local  ## real dialogues from the embedded model, without a key: about two minutes after the downloads
 	@$(BIN)/python examples/demo.py $(DEMO)
@@ -29,13 +33,21 @@ unit: $(VENV)/.dev  ## fast tests: they wait for nothing
 e2e: $(VENV)/.dev  ## tests with real processes, sockets, kills and the embedded model
 	$(BIN)/pytest -m e2e
 
+simulate: $(VENV)/.dev  ## runs with faults, crashes and restarts by seed, on a virtual clock: SEEDS=10000 FROM=0
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
+
 format: $(VENV)/.dev  ## put the sources in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## speed beside a bare aiohttp loop, and use of a quota
-	$(BIN)/python benchmarks/throughput.py
+bench: $(VENV)/.dev  ## speed and memory beside a bare aiohttp loop, use of a quota (25 minutes; ROWS=55165 for the full size)
+	$(BIN)/python benchmarks/throughput.py --rows $(ROWS) --in-flight 64 512 4000 --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/throughput.py --rows $(ROWS) --rounds $(ROUNDS) --uvloop
 	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/limits.py --unknown --windows 3
+
+bench-peers: $(VENV)/.dev  ## the same work by other systems, each in an environment of its own (downloads, half an hour)
+	$(BIN)/python benchmarks/peers/run.py
 
 clean:  ## remove what the targets above made here
 	rm -rf $(VENV) $(DEMO)

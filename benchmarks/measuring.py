@@ -3,26 +3,58 @@
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 HERE = Path(__file__).parent
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
+@dataclass(frozen=True)
+class Server:
+    """The simulated endpoint: `base_url` with `/v1`, and its process."""
+
+    base_url: str
+    pid: int
+
+    def stats(self, *, per_prompt: bool = False) -> dict[str, Any]:
+        """What the server counted since it started or was last reset."""
+        return self._ask("/stats?per_prompt=1" if per_prompt else "/stats")
+
+    def reset(self) -> None:
+        """Start the counts anew (limits keep what they hold)."""
+        self._ask("/stats/reset", method="POST")
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the server used so far; nan where the system does not tell (no /proc)."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return float("nan")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _ask(self, path: str, *, method: str = "GET") -> dict[str, Any]:
+        with urlopen(Request(self.base_url.removesuffix("/v1") + path, method=method)) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+
 @contextmanager
-def simulator(*flags: str) -> Iterator[str]:
-    """`smile simulate` on a free port; yields its base URL. On the last core, where there are two."""
+def simulator(*flags: str) -> Iterator[Server]:
+    """`smile simulate` on a free port. On the last core, where there are two."""
     command = [sys.executable, "-m", "smile_async.cli", "simulate", "--port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=pin(-1)) as process:  # noqa: PLW1509
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().split()[-1]
+            yield Server(process.stdout.readline().split()[-1], process.pid)
         finally:
             process.terminate()
 
@@ -42,14 +74,28 @@ def measured(script: str, *arguments: str, pinned: bool = True) -> dict[str, Any
     return found
 
 
-def stats(base_url: str, path: str = "/stats") -> dict[str, Any]:
-    """What the server counted."""
-    with urlopen(base_url.removesuffix("/v1") + path) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
-
-
 def used() -> dict[str, float]:
     """CPU seconds (user and system, all threads) and peak memory in MB of this process so far."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     return {"cpu_s": own.ru_utime + own.ru_stime, "peak_mb": own.ru_maxrss / 1024}
+
+
+def raise_open_files() -> None:
+    """Each request in flight is an open file, and the soft limit is often 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The median, with the lowest and the highest where there are several.
+
+    >>> spread([1.0, 3.0, 2.0])
+    '2.00 (1.00-3.00)'
+    """
+    middle = f"{statistics.median(values):,.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
+
+
+def today() -> str:
+    """The local date, for the head of a table."""
+    return time.strftime("%Y-%m-%d")

@@ -1,16 +1,19 @@
 """From an endpoint in the settings to a provider that can be asked, open for as long as it is needed."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from smile_async.engine.lane import Served
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe
-from smile_async.settings import Endpoint, Limits, Timeouts
+from smile_async.settings import Endpoint, Limits, Quota, Timeouts
 
 if TYPE_CHECKING:
     import httpx
@@ -21,64 +24,99 @@ LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow,
 OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
 
 
-def _within_open_files(limits: Limits, notify: Callable[[str], None]) -> Limits:
-    """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
-    from smile_async.provider import raise_open_files_limit
-
-    room = raise_open_files_limit(limits.most_in_flight + OTHER_FILES) - OTHER_FILES
-    if room >= limits.most_in_flight:
-        return limits
-    fewer = max(room, 1)
-    notify(
-        f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not"
-        f" {limits.most_in_flight:,}. For more, raise the limit (ulimit -n)."
-    )
-    return limits.model_copy(update={"concurrency": fewer})
-
-
 @asynccontextmanager
 async def answering(
-    provider: Provider | Endpoint,
+    provider: Provider | Endpoint | Sequence[Endpoint],
     recipe: Recipe,
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
-) -> AsyncIterator[tuple[Provider, Limits]]:
-    """The provider to ask, open while the block runs, and the limits that suit it."""
-    if not isinstance(provider, Endpoint):
-        yield provider, options.limits
-    elif provider.provider == "local":
-        async with _local(provider, recipe, options, notify) as (chat, limits):
-            yield chat, limits
-    else:
-        limits = _within_open_files(options.limits, notify)
-        async with _closing(provider_for(provider, recipe, replace(options, limits=limits), client)) as chat:
-            yield chat, limits
+) -> AsyncIterator[tuple[list[Served], Limits]]:
+    """Whom to ask, open while the block runs, and the limits that suit them."""
+    if isinstance(provider, Endpoint):
+        provider = [provider]
+    elif not isinstance(provider, Sequence):
+        yield [Served(provider)], options.limits
+        return
+    limits = _within_open_files(provider, options.limits, notify)
+    async with AsyncExitStack() as stack:
+        served: list[Served] = []
+        for endpoint in provider:
+            at = replace(options, limits=limits)
+            served.append(await stack.enter_async_context(_served(endpoint, recipe, at, client, notify)))
+        yield _named(served), limits
+
+
+def _within_open_files(endpoints: Sequence[Endpoint], limits: Limits, notify: Callable[[str], None]) -> Limits:
+    """Each request in flight is an open file: raise the limit of this process, or ask for fewer at a time."""
+    from smile_async.provider import raise_open_files_limit
+
+    wanted = sum((endpoint.quota or limits).most_in_flight for endpoint in endpoints)
+    room = raise_open_files_limit(wanted + OTHER_FILES) - OTHER_FILES
+    if room >= wanted:
+        return limits
+    fewer = max(room // len(endpoints), 1)
+    if limits.concurrency is not None:  # else fewer are found to be enough, or are all there can be
+        notify(
+            f"This process may open {room + OTHER_FILES:,} files: {fewer:,} requests in flight, not"
+            f" {limits.concurrency:,}. For more, raise the limit (ulimit -n)."
+        )
+    return limits.model_copy(update={"concurrency": fewer})
 
 
 @asynccontextmanager
-async def _closing(provider: Provider) -> AsyncIterator[Provider]:
-    try:
-        yield provider
-    finally:
-        await provider.aclose()
+async def _served(
+    endpoint: Endpoint,
+    recipe: Recipe,
+    options: Options,
+    client: "httpx.AsyncClient | None",
+    notify: Callable[[str], None],
+) -> AsyncIterator[Served]:
+    """One endpoint, open while the block runs."""
+    name, quota = endpoint.name, endpoint.quota
+    async with AsyncExitStack() as stack:
+        if endpoint.provider == "local":
+            asked, quota = await stack.enter_async_context(_local(endpoint, recipe, options, notify))
+        else:
+            asked = provider_for(endpoint, recipe, options, client)
+            stack.push_async_callback(asked.aclose)
+            name = name or _host(endpoint)
+        yield Served(asked, name or endpoint.provider, quota, endpoint.prices, endpoint.weight)
+
+
+def _host(endpoint: Endpoint) -> str:
+    from smile_async.provider.dialects import base_url_of
+
+    return urlsplit(base_url_of(endpoint)).netloc
+
+
+def _named(served: list[Served]) -> list[Served]:
+    """The same names made different: two keys at one host are host and host#2."""
+    seen: Counter[str] = Counter()
+    named = []
+    for one in served:
+        seen[one.name] += 1
+        named.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}#{seen[one.name]}"))
+    return named
 
 
 @asynccontextmanager
 async def _local(
     endpoint: Endpoint, recipe: Recipe, options: Options, notify: Callable[[str], None]
-) -> AsyncIterator[tuple[Provider, Limits]]:
+) -> AsyncIterator[tuple[Provider, Quota | None]]:
     from smile_async.provider.local import local_endpoint
 
     async with local_endpoint(_model_file(endpoint), notify=notify) as served:
-        limits, timeouts = options.limits, options.timeouts
-        if "concurrency" not in limits.model_fields_set:
-            limits = limits.model_copy(update={"concurrency": served.concurrency})
-        if not timeouts.model_fields_set:
-            timeouts = LOCAL_TIMEOUTS
-        at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="")
-        async with _closing(provider_for(at, recipe, replace(options, limits=limits, timeouts=timeouts))) as chat:
-            yield chat, limits
+        quota: Quota = endpoint.quota or options.limits
+        if "concurrency" not in quota.model_fields_set:
+            quota = quota.model_copy(update={"concurrency": served.concurrency})
+        timeouts = options.timeouts if options.timeouts.model_fields_set else LOCAL_TIMEOUTS
+        at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="", quota=quota)
+        asked = provider_for(at, recipe, replace(options, timeouts=timeouts))
+        try:
+            yield asked, quota
+        finally:
+            await asked.aclose()
 
 
 def _model_file(endpoint: Endpoint) -> Path | None:

@@ -1,13 +1,13 @@
 """Dialogue generation as a task for the engine: render a row with the recipe, judge the answer by its rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from smile_async.dialogue.model import Dialogue
 from smile_async.dialogue.parse import judge
-from smile_async.dialogue.rules import Violation
+from smile_async.dialogue.rules import Spoken, Violation
 from smile_async.engine.job import Message, Reply, Request
 from smile_async.engine.retry import CONTENT_FILTER
 from smile_async.engine.task import Accepted, Rejected, Task
@@ -17,7 +17,7 @@ from smile_async.rows import Seed
 
 def dialogue_task(
     recipe: Recipe, *, max_tokens: int | None = None, rows: Mapping[str, Any] | None = None
-) -> Task[Seed, Dialogue]:
+) -> Task[Seed, Sequence[Spoken]]:
     """The recipe as a task. `max_tokens` is the request's, None leaves it to the server; `rows` is what of the intake
     shapes the rows (`rows.rows_identity`).
 
@@ -28,9 +28,9 @@ def dialogue_task(
 
     def render(seed: Seed) -> Request:
         messages = recipe.render(seed.pair, seed.topic)
-        return Request(tuple(Message(role, content) for role, content in messages), max_tokens)
+        return Request(tuple([Message(role, content) for role, content in messages]), max_tokens)
 
-    def accept(seed: Seed, reply: Reply) -> Accepted[Dialogue] | Rejected:
+    def accept(seed: Seed, reply: Reply) -> Accepted[Sequence[Spoken]] | Rejected:
         if reply.finish_reason == "content_filter":
             return Rejected(CONTENT_FILTER, reply.filtered or "finish_reason content_filter")
         verdict = judge(
@@ -38,7 +38,7 @@ def dialogue_task(
         )
         if isinstance(verdict, Violation):
             return Rejected(str(verdict.code), verdict.detail)
-        return Accepted(verdict.dialogue, verdict.flags)
+        return Accepted(verdict.spoken, verdict.flags)
 
     return Task(
         name="dialogue",
@@ -46,7 +46,7 @@ def dialogue_task(
         accept=accept,
         dump_item=Seed.dump,
         load_item=Seed.load,
-        dump_value=dump_dialogue,
+        dump_value=dump_spoken,
         identity={
             "recipe": recipe.name,
             "recipe_version": recipe.version,
@@ -58,10 +58,9 @@ def dialogue_task(
     )
 
 
-def dump_dialogue(dialogue: Dialogue) -> bytes:
+def dump_spoken(spoken: Sequence[Spoken]) -> bytes:
     """A dialogue as the ledger keeps it: a JSON list of {role, content}, the released corpus's own shape."""
-    said: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in dialogue.utterances]
-    return orjson.dumps(said)
+    return orjson.dumps([{"role": role, "content": content} for role, content in spoken])
 
 
 def load_dialogue(data: bytes) -> Dialogue:

@@ -1,7 +1,7 @@
 """`generate_corpus`: source, recipe, engine, rules and corpus, wired together. The command line calls only this."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from smile_async import run_folder
 from smile_async.answering import answering
-from smile_async.dialogue.model import Dialogue
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
@@ -38,7 +37,7 @@ async def generate_corpus(
     source: Given,
     out: str | Path,
     *,
-    provider: Provider | Endpoint,
+    provider: Provider | Endpoint | Sequence[Endpoint],
     options: Options | None = None,
     listener: Listener | None = None,
     stop: StopSwitch | None = None,
@@ -50,8 +49,9 @@ async def generate_corpus(
     """Make a dialogue of every row of `source` and keep it all in the run folder `out`; go on where a run was left.
 
     `source`: a path (PsyQA JSON, JSONL, CSV, Parquet), QAs in memory (`QAPair` or dicts with question, description,
-    answer), or None for recipes that need none. `provider`: an `Endpoint` (its key is read from the environment), or
-    anything with `ask` (see `engine.task.Provider`).
+    answer), or None for recipes that need none. `provider`: an `Endpoint` (its key is read from the environment),
+    several that serve the same model (each with its own quota and prices), or anything with `ask` (see
+    `engine.task.Provider`).
     `client`: your own `httpx.AsyncClient` (proxies, `MockTransport`), left open. `listener` gets every event on the
     loop (a `Pulse` each `pulse` seconds, if given), `stop` ends the run from outside, `notify` gets a line for a person
     now and then (a model's terms). `retry_reasons` first gives set-aside rows another chance: those with these reasons,
@@ -97,7 +97,7 @@ async def generate_corpus(
 class Plan:
     """What a call asks for: the task, the rows (to be read once), what is noted with the run."""
 
-    task: Task[Seed, Dialogue]
+    task: Task[Seed, Any]
     rows: Iterator[Seed | Unreadable]
     notes: dict[str, Any]
     recipe: Recipe
@@ -105,10 +105,15 @@ class Plan:
 
 
 def planned(
-    source: Given, folder: Path, provider: Provider | Endpoint, options: Options, notify: Callable[[str], None]
+    source: Given,
+    folder: Path,
+    provider: Provider | Endpoint | Sequence[Endpoint],
+    options: Options,
+    notify: Callable[[str], None],
 ) -> Plan:
     """Opens the source and reads nothing of it yet. Raises as `generate_corpus` does."""
-    local = isinstance(provider, Endpoint) and provider.provider == "local"
+    endpoints = _endpoints(provider)
+    local = any(endpoint.provider == "local" for endpoint in endpoints)
     recipe = _with_the_runs_rules(_recipe(options.recipe or (LOCAL_RECIPE if local else "smile")), folder, notify)
     options = replace(options, recipe=recipe)
     rows = opened(source, options.intake)
@@ -116,7 +121,7 @@ def planned(
         "source": _source_note(source),
         "expected_rows": expected_rows(rows, options.intake),
         "recipe": recipe.model_dump(mode="json"),
-        "endpoint": _endpoint_note(provider) if isinstance(provider, Endpoint) else None,
+        "endpoint": [_endpoint_note(endpoint) for endpoint in endpoints] or None,
         "options": options.as_notes(),
     }
     max_tokens = options.sampling.over(recipe.sampling).max_tokens
@@ -150,7 +155,7 @@ def write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
 async def resume_corpus(
     out: str | Path,
     *,
-    provider: Provider | Endpoint | None = None,
+    provider: Provider | Endpoint | Sequence[Endpoint] | None = None,
     changes: Callable[[Options], Options] = lambda options: options,
     retry_reasons: Iterable[str] | None = None,
     listener: Listener | None = None,
@@ -182,8 +187,8 @@ async def resume_corpus(
 
 
 def taken_up(
-    folder: Path, provider: Provider | Endpoint | None, changes: Callable[[Options], Options]
-) -> tuple[str | None, Provider | Endpoint, Options]:
+    folder: Path, provider: Provider | Endpoint | Sequence[Endpoint] | None, changes: Callable[[Options], Options]
+) -> tuple[str | None, Provider | Endpoint | Sequence[Endpoint], Options]:
     """Source, provider and options of a run that is taken up again, as it was started but for the `changes`."""
     notes = read_notes(folder)
     recipe = Recipe.model_validate(notes["recipe"])
@@ -196,7 +201,7 @@ def taken_up(
     if provider is None:
         if notes["endpoint"] is None:
             raise RunNotFoundError(f"{folder}: its provider was an object of the caller's.", hint="Pass provider=.")
-        provider = noted_endpoint(notes["endpoint"])
+        provider = noted_endpoints(notes["endpoint"])
     wanted = _recipe(options.recipe or recipe)
     if wanted.digest != recipe.digest:
         raise RunMismatchError(
@@ -259,6 +264,19 @@ def _endpoint_note(endpoint: Endpoint) -> dict[str, Any]:
     return note | {"header_names": sorted(endpoint.headers)}
 
 
+def _endpoints(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """Those that the settings name; none where the caller brings a provider."""
+    if isinstance(provider, Endpoint):
+        return [provider]
+    return provider if isinstance(provider, Sequence) else []
+
+
+def noted_endpoints(notes: list[dict[str, Any]] | dict[str, Any], given: Sequence[Endpoint] = ()) -> list[Endpoint]:
+    """The endpoints of a run, with the headers of those `given` anew. Raises `SettingsError` when one is missing."""
+    headers = {name: value for endpoint in given for name, value in endpoint.headers.items()}
+    return [noted_endpoint(note, headers) for note in ([notes] if isinstance(notes, dict) else notes)]
+
+
 def noted_endpoint(note: dict[str, Any], headers: Mapping[str, SecretStr] | None = None) -> Endpoint:
     """The endpoint of a run, with `headers` given anew. Raises `SettingsError` when one it had is missing."""
     values = {key: value for key, value in note.items() if key != "header_names"}
@@ -268,7 +286,8 @@ def noted_endpoint(note: dict[str, Any], headers: Mapping[str, SecretStr] | None
             f"The run was started with the header {missing[0]!r}, whose value is not kept.",
             hint="Give it again: [endpoint.headers] in smile.toml, or provider=Endpoint(...) from Python.",
         )
-    return Endpoint(**values, headers=headers or {})
+    kept = {name: value for name, value in (headers or {}).items() if name in note["header_names"]}
+    return Endpoint(**values, headers=kept)
 
 
 def _source_note(source: Given) -> str | None:

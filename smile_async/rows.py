@@ -5,6 +5,7 @@ and is asked so many times.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,7 @@ from smile_async.errors import SettingsError
 from smile_async.prompt.recipe import Recipe
 from smile_async.prompt.topics import Topic, draw_topic
 from smile_async.settings import Intake
-from smile_async.source.clean import MAX_CHARACTERS, SetAside, load_words
+from smile_async.source.clean import MAX_CHARACTERS, SetAside, finder, load_words
 from smile_async.source.prepare import prepare_pair
 from smile_async.source.readers import Source, open_source, rows_from
 from smile_async.source.rows import BadRow, ColumnMapping, SourceRow
@@ -149,11 +150,21 @@ def _numbered(recipe: Recipe, count: int, seed: int) -> Iterator[Seed]:
 def _prepared(rows: Iterable[SourceRow | BadRow], recipe: Recipe, intake: Intake) -> Iterator[Seed | Unreadable]:
     clean, longest = _preparing(recipe, intake)
     words = load_words() if clean else ()
+    holds_words = finder(words)
+    most = sys.maxsize if longest is None else longest
     for row in rows:
         if isinstance(row, BadRow):
             yield Unreadable(_without_path(row))
             continue
-        pair = prepare_pair(row.pair, words, longest)
+        pair: QAPair | SetAside = row.pair
+        question, description, answer = row.pair.question, row.pair.description, row.pair.answer
+        if (
+            len(question) + len(description) + len(answer) > most
+            or holds_words(answer)
+            or holds_words(description)
+            or holds_words(question)
+        ):
+            pair = prepare_pair(row.pair, words, longest)
         if isinstance(pair, SetAside):
             yield Unreadable(f"row {row.index + 1}, field {pair.field!r}: {pair.code}")
         else:

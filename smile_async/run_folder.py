@@ -5,19 +5,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from filelock import FileLock, Timeout
 
-from smile_async.corpus.formats import CorpusFormat, ExportReport, Record, RoleMap, write_corpus
-from smile_async.dialogue_task import load_dialogue
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
 from smile_async.errors import StoppedError, UsageError
 from smile_async.filing import whole_file
-from smile_async.prompt.recipe import Recipe
-from smile_async.rows import Seed
+
+if TYPE_CHECKING:  # `smile status` needs none of this: half of its time
+    from smile_async.corpus.formats import CorpusFormat, ExportReport, Record
+    from smile_async.prompt.recipe import Recipe
 
 CORPUS = "corpus.jsonl"
 ASIDE = "set-aside.jsonl"
@@ -85,12 +85,14 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
         requests, tokens = reader.execute(
-            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts WHERE paid AND sent_at + took > ?",
-            (now - RECENT,),
+            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts"
+            " WHERE paid AND sent_at + took > ? AND sent_at <= ?",  # not what a clock that was set back left ahead
+            (now - RECENT, now),
         ).fetchone()
         ended = reader.execute(
-            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt WHERE a.sent_at + a.took > ?",
-            (now - RECENT,),
+            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt"
+            " WHERE a.sent_at + a.took > ? AND a.sent_at <= ?",
+            (now - RECENT, now),
         ).fetchone()[0]
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
         counts = replace(counts, in_flight=0, perhaps_billed=counts.perhaps_billed + counts.in_flight)
@@ -131,14 +133,20 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def recipe_of(folder: str | Path) -> Recipe:
+def recipe_of(folder: str | Path) -> "Recipe":
     """The recipe that the run was started with (or last judged by), as it was then."""
+    from smile_async.prompt.recipe import Recipe
+
     with schema.reading(Path(folder)) as reader:
         return Recipe.model_validate(account.read_meta(reader, "recipe"))
 
 
-def records(folder: str | Path) -> Iterator[Record]:
+def records(folder: str | Path) -> Iterator["Record"]:
     """The accepted rows in the source's order, one by one."""
+    from smile_async.corpus.formats import Record
+    from smile_async.dialogue_task import load_dialogue
+    from smile_async.rows import Seed
+
     with schema.reading(Path(folder)) as reader:
         for row in account.result_rows(reader):
             seed = Seed.load(row.item)
@@ -148,12 +156,14 @@ def records(folder: str | Path) -> Iterator[Record]:
 def export_corpus(
     folder: str | Path,
     out: str | Path,
-    format: CorpusFormat,  # noqa: A002 - the word that users look for
+    format: "CorpusFormat",  # noqa: A002 - the word that users look for
     *,
     system_prompt: str | None = None,
     overwrite: bool = False,
-) -> ExportReport:
+) -> "ExportReport":
     """Write the accepted rows of a run in one of the formats that trainers read, in the source's order."""
+    from smile_async.corpus.formats import RoleMap, write_corpus
+
     first, second = list(recipe_of(folder).format.roles)[:2]
     roles = RoleMap(user=first, assistant=second)
     return write_corpus(records(folder), out, format, roles=roles, system_prompt=system_prompt, overwrite=overwrite)
@@ -197,6 +207,8 @@ def _accepted_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
 
 def _topic_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
     """With the topic that was drawn for the row: without it nobody knows what was asked for."""
+    from smile_async.rows import Seed
+
     for row in account.result_rows(reader):
         topic = Seed.load(row.item).topic
         line = {"id": row.row_id, "topic": None if topic is None else topic.name, "dialogue": orjson.loads(row.value)}

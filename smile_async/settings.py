@@ -6,7 +6,7 @@ Keys are never settings: `Endpoint.api_key_env` names the environment variable t
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -89,6 +89,9 @@ class Endpoint(_Settings):
     Reasoning models of OpenAI: `max_tokens_field` is the field that limits an answer, `fixed_sampling` sends neither
     temperature nor top_p.
 
+    `asked_as` is what this endpoint calls the model, where that is not `model`: replicas of one model may be served
+    under several names.
+
     Several endpoints may serve one run: `name` tells them apart in reports (its host otherwise), `quota` and `prices`
     are its own (the run's otherwise), and of two that have room one of twice the `weight` gets twice as many requests.
     """
@@ -101,6 +104,7 @@ class Endpoint(_Settings):
     api_version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     fixed_sampling: bool = False
+    asked_as: str | None = Field(default=None, min_length=1)
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._:-]*$")
     weight: float = Field(default=1.0, gt=0)
@@ -190,9 +194,9 @@ class Intake(_Settings):
 
 
 class FileSettings(_Settings):
-    """What `smile.toml` may hold; each table is optional."""
+    """What `smile.toml` may hold; each table is optional. `endpoint` is one table, or several (`[[endpoint]]`)."""
 
-    endpoint: Endpoint = Endpoint()
+    endpoint: tuple[Endpoint, ...] = Field(default=(Endpoint(),), min_length=1)
     sampling: Sampling = Sampling()
     timeouts: Timeouts = Timeouts()
     prices: Prices | None = None
@@ -200,6 +204,11 @@ class FileSettings(_Settings):
     retry: RetryPolicy = RetryPolicy()
     intake: Intake = Intake()
     recipe: str | None = None
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _one_or_several(cls, found: Any) -> Any:
+        return [found] if isinstance(found, Mapping) else found
 
 
 def read_settings(path: Path) -> FileSettings:
@@ -226,13 +235,15 @@ def checked(model: type[Model], values: Mapping[str, Any], *, where: str) -> Mod
 
 def _told(model: type[BaseModel], problem: "ErrorDetails") -> str:
     """One problem as `limits.rpm: no such setting (there are: ...)`."""
-    place = [part for part in problem["loc"] if part != "[key]"]
-    name = ".".join(str(part) for part in place)
+    place = [part for part in problem["loc"] if part not in ("[key]", 0)]  # the first of several goes without a number
+    name = ".".join(f"#{part + 1}" if isinstance(part, int) else part for part in place)
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}"
     table: Any = model
     for part in place[:-1]:
-        table = table.model_fields[str(part)].annotation
+        if isinstance(part, str):
+            table = table.model_fields[part].annotation
+            table = next((one for one in get_args(table) if isinstance(one, type)), table)
     known = ", ".join(getattr(table, "model_fields", {}))
     return f"{name}: no such setting" + (f" (there are: {known})" if known else "")
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from smile_async.batch.desk import (
     rules_of,
     unquoted,
 )
-from smile_async.batch.sending import check_place, finish_half_made, told
+from smile_async.batch.sending import check_place, finish_half_made, first_of, told
 from smile_async.engine import account
 from smile_async.engine.batches import (
     OFFLINE,
@@ -40,7 +40,7 @@ from smile_async.engine.job import FATAL, Failure, FailureKind
 from smile_async.engine.retry import ROW_FINAL
 from smile_async.errors import RunInUseError, RunNotFoundError, StoppedError
 from smile_async.options import Options
-from smile_async.pipeline import noted_endpoint, read_notes, write_what_there_is
+from smile_async.pipeline import noted_endpoints, read_notes, write_what_there_is
 from smile_async.prompt.recipe import Recipe
 from smile_async.provider.batch_api import ENDED, TOO_MUCH_WAITS, BatchApi
 from smile_async.provider.batch_lines import is_reply, read_result
@@ -61,7 +61,7 @@ FEWER = "Too much waits at the server already: let some batches end first, or ha
 async def look(
     out: str | Path,
     *,
-    provider: Endpoint | None = None,
+    provider: Endpoint | Sequence[Endpoint] | None = None,
     client: "httpx.AsyncClient | None" = None,
     notify: Notify = lambda _text: None,
 ) -> BatchReport:
@@ -84,7 +84,7 @@ async def look(
 async def collect_batches(
     out: str | Path,
     *,
-    provider: Endpoint | None = None,
+    provider: Endpoint | Sequence[Endpoint] | None = None,
     delete_files: bool = False,
     client: "httpx.AsyncClient | None" = None,
     notify: Notify = lambda _text: None,
@@ -116,7 +116,7 @@ async def collect_batches(
 async def wait_for_batches(
     out: str | Path,
     *,
-    provider: Endpoint | None = None,
+    provider: Endpoint | Sequence[Endpoint] | None = None,
     delete_files: bool = False,
     client: "httpx.AsyncClient | None" = None,
     notify: Notify = lambda _text: None,
@@ -149,7 +149,7 @@ async def wait_for_batches(
 async def cancel_batches(
     out: str | Path,
     *,
-    provider: Endpoint | None = None,
+    provider: Endpoint | Sequence[Endpoint] | None = None,
     forget: bool = False,
     client: "httpx.AsyncClient | None" = None,
     notify: Notify = lambda _text: None,
@@ -187,16 +187,16 @@ async def cancel_batches(
 
 @asynccontextmanager
 async def _asking(
-    folder: Path, provider: Endpoint | None, client: "httpx.AsyncClient | None", notify: Notify
+    folder: Path, provider: Endpoint | Sequence[Endpoint] | None, client: "httpx.AsyncClient | None", notify: Notify
 ) -> AsyncIterator[tuple[Desk, BatchApi, Dialect]]:
     """The desk and the server of a run; `provider` replaces the endpoint that it was last asked at."""
     notes = read_notes(folder)
     if provider is None:
         if notes["endpoint"] is None:
             raise RunNotFoundError(f"{folder}: its provider was an object of the caller's.", hint="Pass provider=.")
-        provider = noted_endpoint(notes["endpoint"])
+        provider = noted_endpoints(notes["endpoint"])
     recipe = Recipe.model_validate(notes["recipe"])
-    dialect = dialect_of(provider, recipe, Options.from_notes(notes["options"], recipe))
+    dialect = dialect_of(first_of(provider), recipe, Options.from_notes(notes["options"], recipe))
     async with aclosing(BatchApi(dialect, client=client)) as api, at_desk(folder, None, notify) as desk:
         yield desk, api, dialect
 

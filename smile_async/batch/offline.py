@@ -2,13 +2,22 @@
 another account."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from smile_async.batch.desk import BatchReport, Notify, at_desk, batch_report, rules_of, unquoted
 from smile_async.batch.fetching import is_blameless, pages
-from smile_async.batch.sending import BatchSize, batch_dialect, begin, filling_of, unlimited, withdraw_unfinished
+from smile_async.batch.sending import (
+    BatchSize,
+    batch_dialect,
+    begin,
+    filling_of,
+    first_of,
+    unlimited,
+    withdraw_unfinished,
+)
 from smile_async.engine.batches import OFFLINE, BatchNote, new_batch, note, read_batches
 from smile_async.engine.collecting import Came, Collected, Collector
 from smile_async.engine.run import identity_of
@@ -30,7 +39,7 @@ async def export_batch(
     out: str | Path,
     file: str | Path,
     *,
-    provider: Endpoint,
+    provider: Endpoint | Sequence[Endpoint],
     options: Options | None = None,
     size: BatchSize | None = None,
     overwrite: bool = False,
@@ -40,7 +49,8 @@ async def export_batch(
     `import_results`, and nobody else asks them meanwhile. Raises `UsageError` when no row is pending."""
     folder, path = Path(out), Path(file)
     plan = planned(source, folder, provider, options or Options(), notify)
-    asked = provider if provider.base_url else provider.model_copy(update={"base_url": NOWHERE})
+    first = first_of(provider)
+    asked = first if first.base_url else first.model_copy(update={"base_url": NOWHERE})
     keyless = asked.model_copy(update={"api_key_env": "", "headers": _NO_KEY_NEEDED})
     dialect = batch_dialect(keyless, plan)
     async with at_desk(folder, identity_of(plan.task, dialect.identity), notify) as desk:

@@ -5,6 +5,7 @@ import math
 import secrets
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ async def submit_batches(
     source: Given,
     out: str | Path,
     *,
-    provider: Endpoint,
+    provider: Endpoint | Sequence[Endpoint],
     options: Options | None = None,
     size: BatchSize | None = None,
     client: "httpx.AsyncClient | None" = None,
@@ -69,12 +70,13 @@ async def submit_batches(
 ) -> BatchReport:
     """Hand all pending rows of the run `out` over to the Batch API, starting the run where there is none.
 
-    What an earlier call could not finish is finished first. Prices are the batch's, usually half of the others, and
-    are not kept as the run's. Raises as `generate_corpus` does, and `StoppedError` when the server refuses.
+    Of several endpoints the first is asked. What an earlier call could not finish is finished first. Prices are the
+    batch's, usually half of the others, and are not kept as the run's. Raises as `generate_corpus` does, and
+    `StoppedError` when the server refuses.
     """
     folder = Path(out)
     plan = planned(source, folder, provider, options or Options(), notify)
-    dialect = batch_dialect(provider, plan)
+    dialect = batch_dialect(first_of(provider), plan)
     async with (
         aclosing(BatchApi(dialect, client=client)) as api,
         at_desk(folder, identity_of(plan.task, dialect.identity), notify) as desk,
@@ -85,6 +87,15 @@ async def submit_batches(
         await _send_all(desk, api, dialect, filling, prices)
         desk.note_waiting()
     return batch_report(folder, stopped_by=filling[0].stopped_by)
+
+
+def first_of(provider: Endpoint | Sequence[Endpoint]) -> Endpoint:
+    """Raises `SettingsError` where none is named."""
+    if isinstance(provider, Endpoint):
+        return provider
+    if not provider:
+        raise SettingsError("No endpoint is named.", hint="Say whom to ask.")
+    return provider[0]
 
 
 def batch_dialect(endpoint: Endpoint, plan: Plan) -> Dialect:

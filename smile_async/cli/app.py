@@ -5,6 +5,7 @@ import sys
 import typer
 
 from smile_async.cli import batches, corpus, runs, servers
+from smile_async.cli.light import import_help
 from smile_async.errors import SmileError, SourceError
 
 EPILOG = (
@@ -43,6 +44,8 @@ def version(
 
 def main() -> None:
     """Run `smile`. Errors of this package go to stderr as their message, without a traceback."""
+    if len(sys.argv) == 1 or not {"-h", "--help"}.isdisjoint(sys.argv):
+        import_help()
     try:
         app()
     except KeyboardInterrupt:  # before a run began, or in a command that has nothing to save

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -201,12 +201,11 @@ def import_(
 
 def _asked(
     where: list[str], endpoint: EndpointFlags, rows: RowFlags, limits: LimitFlags, output: OutputFlags
-) -> "tuple[str | None, Path, Endpoint, Options]":
+) -> "tuple[str | None, Path, Sequence[Endpoint], Options]":
     """Source, run, endpoint and options: as told, or, for a run alone, as it was started but for what is told."""
     from smile_async.batch.sending import batch_prices
-    from smile_async.cli.settings import changed_endpoint, changed_options, endpoint_from, options_from, settings_from
+    from smile_async.cli.settings import changed_endpoints, changed_options, endpoints_from, options_from, settings_from
     from smile_async.pipeline import taken_up
-    from smile_async.settings import Endpoint
 
     if len(where) not in (1, 2):
         raise typer.BadParameter("give [SOURCE] RUN", param_hint="RUN")
@@ -214,22 +213,22 @@ def _asked(
     if len(where) == 2:
         settings = settings_from(output.config)
         source = None if where[0] == "-" else where[0]
-        return source, run, endpoint_from(settings, endpoint), options_from(settings, endpoint, rows, limits)
+        return source, run, endpoints_from(settings, endpoint), options_from(settings, endpoint, rows, limits)
     prices = batch_prices(run)
     source, provider, options = taken_up(
         run,
-        changed_endpoint(run, output.config, endpoint),
+        changed_endpoints(run, output.config, endpoint),
         lambda noted: changed_options(replace(noted, prices=prices or noted.prices), output.config, endpoint, limits),
     )
-    if not isinstance(provider, Endpoint):
+    if not isinstance(provider, Sequence):
         raise typer.BadParameter("its provider was an object of the caller's", param_hint="RUN")
     return source, run, provider, options
 
 
-def _server(run: Path, flags: ServerFlags) -> "Endpoint | None":
-    from smile_async.cli.settings import changed_endpoint
+def _server(run: Path, flags: ServerFlags) -> "Sequence[Endpoint] | None":
+    from smile_async.cli.settings import changed_endpoints
 
-    return changed_endpoint(run, flags.config, EndpointFlags(base_url=flags.base_url, api_key_env=flags.api_key_env))
+    return changed_endpoints(run, flags.config, EndpointFlags(base_url=flags.base_url, api_key_env=flags.api_key_env))
 
 
 def _run(work: "Coroutine[Any, Any, BatchReport]") -> "BatchReport":

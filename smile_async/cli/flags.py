@@ -79,7 +79,19 @@ class RowFlags:
 class LimitFlags:
     rpm: Annotated[float | None, option(LIMITS, "requests a minute", metavar="N")] = None
     tpm: Annotated[float | None, option(LIMITS, "tokens a minute, prompt and answer together", metavar="N")] = None
-    concurrency: Annotated[int | None, option(LIMITS, "requests in flight; default 64", metavar="N")] = None
+    input_tpm: Annotated[
+        float | None, option(LIMITS, "prompt tokens a minute, where they are limited apart", metavar="N")
+    ] = None
+    output_tpm: Annotated[float | None, option(LIMITS, "answer tokens a minute, likewise", metavar="N")] = None
+    rpd: Annotated[float | None, option(LIMITS, "requests a day", metavar="N")] = None
+    tpd: Annotated[float | None, option(LIMITS, "tokens a day", metavar="N")] = None
+    window: Annotated[
+        float | None,
+        option(LIMITS, "seconds over which a minute's limits are enforced; default 60", metavar="S"),
+    ] = None
+    concurrency: Annotated[
+        int | None, option(LIMITS, "requests in flight; default: found from the answers", metavar="N")
+    ] = None
     budget: Annotated[float | None, option(LIMITS, "stop before this is spent; needs prices", metavar="USD")] = None
     price_in: Annotated[float | None, option(LIMITS, "US dollars for a million prompt tokens", metavar="USD")] = None
     price_out: Annotated[float | None, option(LIMITS, "US dollars for a million answer tokens", metavar="USD")] = None

@@ -1,6 +1,5 @@
 """The commands of a run: generate, resume, retry, status, revalidate."""
 
-import asyncio
 import contextlib
 import signal
 import sys
@@ -50,12 +49,12 @@ def generate(
 
     RUN/corpus.jsonl holds the accepted dialogues in the source's order, RUN/set-aside.jsonl the rest with reasons.
     """
-    from smile_async.cli.settings import endpoint_from, options_from, settings_from
+    from smile_async.cli.settings import endpoints_from, options_from, settings_from
     from smile_async.pipeline import generate_corpus
 
     settings = settings_from(output.config)
     options = options_from(settings, endpoint, rows, limits)
-    at = endpoint_from(settings, endpoint)
+    at = endpoints_from(settings, endpoint)
     given = None if source == "-" else source
 
     def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
@@ -138,6 +137,8 @@ def revalidate(
 
     smile revalidate runs/first --recipe smile-checked
     """
+    import asyncio
+
     from smile_async.cli.show import revision_text
     from smile_async.pipeline import revalidate_corpus
     from smile_async.run_folder import read_status
@@ -149,13 +150,13 @@ def revalidate(
 def _resume(
     run: Path, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags, reasons: "list[str] | tuple[()] | None"
 ) -> None:
-    from smile_async.cli.settings import changed_endpoint, changed_options
+    from smile_async.cli.settings import changed_endpoints, changed_options
     from smile_async.pipeline import resume_corpus
 
     def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
         return resume_corpus(
             run,
-            provider=changed_endpoint(run, output.config, endpoint),
+            provider=changed_endpoints(run, output.config, endpoint),
             changes=lambda options: changed_options(options, output.config, endpoint, limits),
             retry_reasons=reasons,
             listener=listener,
@@ -197,12 +198,16 @@ def _run(main: Any) -> Any:
     try:
         import uvloop
     except ImportError:
+        import asyncio
+
         return asyncio.run(main)
     return uvloop.run(main)
 
 
 def _drain_on_signals(stop: "StopSwitch") -> None:
     """The first Ctrl-C or SIGTERM drains, the second stops now."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C stops at once, and is resumable all the same

@@ -1,12 +1,13 @@
 """From flags and `smile.toml` to settings. Flags win over the file, the file over the environment and defaults."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from smile_async.cli.flags import EndpointFlags, LimitFlags, RowFlags
 from smile_async.errors import SettingsError
 from smile_async.options import Options
-from smile_async.pipeline import noted_endpoint, read_notes
+from smile_async.pipeline import noted_endpoints, read_notes
 from smile_async.settings import Endpoint, FileSettings, Limits, Prices, RetryPolicy, override, read_settings
 
 HERE = Path("smile.toml")
@@ -18,11 +19,21 @@ def settings_from(config: Path | None) -> FileSettings:
     return read_settings(path) if path is not None else FileSettings()
 
 
-def endpoint_from(settings: FileSettings, flags: EndpointFlags) -> Endpoint:
+def endpoints_from(settings: FileSettings, flags: EndpointFlags) -> list[Endpoint]:
     return _changed(settings.endpoint, flags)
 
 
-def _changed(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
+def _changed(endpoints: Sequence[Endpoint], flags: EndpointFlags) -> list[Endpoint]:
+    """With what the flags change. Flags that say where to ask mean one endpoint, not all of several."""
+    where = {"--provider": flags.provider, "--base-url": flags.base_url, "--deployment": flags.deployment}
+    if len(endpoints) > 1 and (flag := next((name for name, value in where.items() if value is not None), None)):
+        raise SettingsError(
+            f"{flag} names one endpoint, and there are {len(endpoints)}.", hint="Change them in smile.toml (--config)."
+        )
+    return [_changed_one(endpoint, flags) for endpoint in endpoints]
+
+
+def _changed_one(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
     return override(
         endpoint,
         provider=flags.provider,
@@ -76,12 +87,16 @@ def changed_options(options: Options, config: Path | None, flags: EndpointFlags,
     return _with_limits(replace(options, sampling=sampling), limits)
 
 
-def changed_endpoint(run: Path, config: Path | None, flags: EndpointFlags) -> Endpoint | None:
-    """The run's endpoint with what the flags change, headers read again from the file; None: it was no endpoint."""
+def changed_endpoints(run: Path, config: Path | None, flags: EndpointFlags) -> list[Endpoint] | None:
+    """The run's endpoints, or those of a file that was named, with what the flags change; headers are read again from
+    the file. None: the run's provider was an object of the caller's."""
     noted = read_notes(run)["endpoint"]
     if noted is None:
         return None
-    return _changed(noted_endpoint(noted, settings_from(config).endpoint.headers), flags)
+    told = settings_from(config)
+    if config is not None and "endpoint" in told.model_fields_set:
+        return _changed(told.endpoint, flags)
+    return _changed(noted_endpoints(noted, told.endpoint), flags)
 
 
 def _with_limits(options: Options, flags: LimitFlags) -> Options:
@@ -89,6 +104,11 @@ def _with_limits(options: Options, flags: LimitFlags) -> Options:
         options.limits,
         requests_per_minute=flags.rpm,
         tokens_per_minute=flags.tpm,
+        input_tokens_per_minute=flags.input_tpm,
+        output_tokens_per_minute=flags.output_tpm,
+        requests_per_day=flags.rpd,
+        tokens_per_day=flags.tpd,
+        window=flags.window,
         concurrency=flags.concurrency,
         budget_usd=flags.budget,
     )

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from smile_async.cli.progress import amount, duration
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -33,6 +31,8 @@ FLAGS_FOR = {
 
 
 def _rows(counts: "Counts") -> list[str]:
+    from smile_async.cli.progress import amount
+
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
     lines.append(f"  accepted   {counts.accepted:,}{share}")
@@ -75,6 +75,8 @@ def _how_to_go_on(run: "Path", reason: str) -> str:
 
 
 def status_text(status: "RunStatus") -> str:
+    from smile_async.cli.progress import amount, duration
+
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
     lines = [head, asked, *_rows(status.counts)]
@@ -121,6 +123,8 @@ STAYED_BACK = {
 
 
 def _batch(one: "BatchState", now: float) -> str:
+    from smile_async.cli.progress import duration
+
     note = one.note
     told = f"{note.state}, {note.completed + note.failed:,} of {note.requests:,} done" if note.remote else note.state
     waits = f"{one.waiting:,} rows wait" if one.waiting else "collected"

@@ -1,5 +1,7 @@
 """The three values everything else speaks of: a QA pair, an utterance, a dialogue."""
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -18,6 +20,33 @@ class QAPair(BaseModel):
     """The source's own id (PsyQA: `questionID`), as text; empty when it has none."""
     answer_index: int = Field(default=0, ge=0)
     keywords: tuple[str, ...] = ()
+
+    @classmethod
+    def trusted(
+        cls,
+        question: str,
+        description: str,
+        answer: str,
+        source_id: str,
+        answer_index: int,
+        keywords: tuple[str, ...],
+    ) -> Self:
+        """What a reader has looked at field by field, not validated again: half the cost, and of `model_construct`."""
+        pair = cls.__new__(cls)
+        fields = {
+            "question": question,
+            "description": description,
+            "answer": answer,
+            "source_id": source_id,
+            "answer_index": answer_index,
+            "keywords": keywords,
+        }
+        put = object.__setattr__  # as pydantic itself fills a frozen model
+        put(pair, "__dict__", fields)
+        put(pair, "__pydantic_fields_set__", set(fields))
+        put(pair, "__pydantic_extra__", None)
+        put(pair, "__pydantic_private__", None)
+        return pair
 
 
 class Utterance(BaseModel):

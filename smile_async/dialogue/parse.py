@@ -18,7 +18,7 @@ What counts, exactly:
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import eq
 from typing import Literal
 
 from smile_async.dialogue.model import Dialogue, QAPair
@@ -30,6 +30,7 @@ from smile_async.dialogue.rules import (
     Violation,
     broken_content,
     broken_form,
+    english_words,
     refusal_in,
 )
 
@@ -41,10 +42,17 @@ _WRITTEN_BREAK = re.compile(r"\\+n")
 
 @dataclass(frozen=True, slots=True)
 class Valid:
-    """A dialogue that breaks no rule."""
+    """A dialogue that breaks no rule, as what was said in order: a model of it costs more than to judge it."""
 
-    dialogue: Dialogue
+    spoken: tuple[Spoken, ...]
     flags: tuple[Flag, ...] = ()
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """Made anew at each call."""
+        # One validation of the whole costs half of what building fourteen utterances one by one does.
+        utterances = [{"role": role, "content": content} for role, content in self.spoken]
+        return Dialogue.model_validate({"utterances": utterances})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,10 @@ def judge(
     `copied-answer` is not looked for.
     """
     answer = _read(text, form)
-    for violation in _broken(answer, form, finish_reason, refusal, source):
-        return violation
-    # One validation of the whole costs half of what building fourteen utterances one by one does.
-    utterances = [{"role": role, "content": content} for role, content in answer.spoken]
-    return Valid(Dialogue.model_validate({"utterances": utterances}), _flags(answer.spoken, form))
+    if not (finish_reason in _ENDED and not refusal and _plainly_good(answer, form)):
+        for violation in _broken(answer, form, finish_reason, refusal, source):
+            return violation
+    return Valid(tuple(answer.spoken), _flags(answer, form))
 
 
 def violations(
@@ -92,6 +99,21 @@ def violations(
 def render(dialogue: Dialogue, form: DialogueFormat, *, colon: str = ": ", separator: str = "\n") -> str:
     """The dialogue as an answer's text, each role under its first label: the reverse of `judge`."""
     return separator.join(f"{form.roles[said.role][0]}{colon}{said.content}" for said in dialogue.utterances)
+
+
+_ENDED = ("stop", None)  # finish reasons that no rule asks about
+
+
+def _plainly_good(answer: _Answer, form: DialogueFormat) -> bool:
+    """True only where `_broken` would find nothing; most answers are seen through here, at a fourth of its cost."""
+    spoken = answer.spoken
+    return (
+        len(spoken) == len(answer.lines)  # nobody is silent and no line without a speaker
+        and len(spoken) // 2 >= max(form.min_turns, 1)
+        and not form.looks_beyond_the_paper
+        and answer.text.startswith(form.beginnings)
+        and not (form.forbids_english_tail and english_words(spoken[-1][1]))
+    )
 
 
 def _broken(
@@ -121,12 +143,16 @@ def _refused(answer: _Answer, finish_reason: str | None, refusal: str | None) ->
 
 
 def _read(text: str, form: DialogueFormat) -> _Answer:
-    text = _without_thoughts(text).lstrip("\ufeff \t\r\n")
+    if "<" in text:
+        text = _without_thoughts(text)
+    text = text.lstrip("\ufeff \t\r\n")
     if "\\" in text:
         text = _WRITTEN_BREAK.sub("\n", text) if "\\\\n" in text else text.replace("\\n", "\n")
     if "\r" in text:
         text = text.replace("\r", "\n")
     text = text.strip()
+    if spoken := _all_spoken(text, form):
+        return _Answer(text, spoken, spoken)
     lines = _lines(text, form)
     return _Answer(text, lines, _spoken(lines))
 
@@ -138,8 +164,24 @@ def _without_thoughts(text: str) -> str:
     return "" if text.lstrip().startswith("<think>") else text
 
 
+def _all_spoken(text: str, form: DialogueFormat) -> Sequence[Spoken] | None:
+    """What is said where each line begins with a label and says something, as nearly all answers are; else None.
+
+    The hot loop of the package: once a line, some fourteen times a row.
+    """
+    if len(form.prefix_lengths) != 1:
+        return None
+    length = form.prefix_lengths[0]
+    role_of = form.prefixes.get
+    raw = [line for line in text.split("\n") if line]
+    roles = [role_of(line[:length]) for line in raw]
+    if None in roles:
+        return None
+    contents = [line[length:].strip() for line in raw]
+    return None if "" in contents else list(zip(roles, contents, strict=True))  # type: ignore[arg-type]
+
+
 def _lines(text: str, form: DialogueFormat) -> list[Line]:
-    # The hot loop of the package: once a line, some fourteen times a row.
     role_of, lengths = form.prefixes.get, form.prefix_lengths
     lines: list[Line] = []
     for raw in text.split("\n"):
@@ -171,11 +213,15 @@ def _spoken(lines: Sequence[Line]) -> Sequence[Spoken]:
     return [(role, "\n".join(parts)) for role, parts in said_by if parts]
 
 
-def _flags(spoken: Sequence[Spoken], form: DialogueFormat) -> tuple[Flag, ...]:
+def _flags(answer: _Answer, form: DialogueFormat) -> tuple[Flag, ...]:
     flags: list[Flag] = []
-    if any(one[0] == next_[0] for one, next_ in pairwise(spoken)):
+    roles = [role for role, _ in answer.spoken]
+    if any(map(eq, roles, roles[1:])):
         flags.append("non-alternating")
-    said = "\n".join([said for _, said in spoken])
-    if any(prefix in said for prefix in form.prefixes):
-        flags.append("speaker-inside")
+    # A prefix holds one colon; where each line has a prefix and there are no more colons than lines, none is inside.
+    lines = len(answer.lines)
+    if len(answer.spoken) < lines or answer.text.count(":") + answer.text.count("：") > lines:
+        said = "\n".join([said for _, said in answer.spoken])
+        if any(prefix in said for prefix in form.prefixes):
+            flags.append("speaker-inside")
     return tuple(flags)

@@ -107,7 +107,7 @@ class DialogueFormat(BaseModel):
     def __copy__(self) -> "DialogueFormat":
         """A copy derives its own values: `model_copy(update=...)` would else go on with those of the original."""
         copy = super().__copy__()
-        for derived in ("prefixes", "prefix_lengths", "beginnings", "forbids_english_tail"):
+        for derived in ("prefixes", "prefix_lengths", "beginnings", "forbids_english_tail", "looks_beyond_the_paper"):
             copy.__dict__.pop(derived, None)
         return copy
 
@@ -135,6 +135,10 @@ class DialogueFormat(BaseModel):
     def forbids_english_tail(self) -> bool:
         """Rule 4 means something only where the dialogue itself is not written in Latin letters."""
         return self.rules.english_tail and quality.script_of(self.language) not in {None, quality.LATIN}
+
+    @cached_property
+    def looks_beyond_the_paper(self) -> bool:
+        return self.rules.repetition or self.rules.copied_answer or self.rules.wrong_language
 
 
 # Three words in a row, parted by white space: "Note: this is a fictional dialogue.", but no URL and no "OK". A run in
@@ -184,17 +188,19 @@ def _speakers(form: DialogueFormat) -> str:
 
 def broken_content(spoken: Sequence[Spoken], form: DialogueFormat, source: QAPair | None) -> Iterator[Violation]:
     """Rule 4, the turn rule of B.2 and the gates beyond the paper, on the utterances. `spoken` is not empty."""
-    if form.forbids_english_tail and (words := _english_words(spoken[-1][1])):
+    if form.forbids_english_tail and (words := english_words(spoken[-1][1])):
         yield Violation(Code.ENGLISH_TAIL, f"{words} Latin words in a row in the last of {len(spoken)} utterances")
     turns = len(spoken) // 2
     if form.rules.too_few_turns and turns < form.min_turns:
         yield Violation(Code.TOO_FEW_TURNS, f"{turns} turns, at least {form.min_turns} are wanted")
-    if form.rules.repetition or form.rules.copied_answer or form.rules.wrong_language:
+    if form.looks_beyond_the_paper:
         yield from _beyond_the_paper([content for _, content in spoken], form, source)
 
 
-def _english_words(said: str) -> int:
+def english_words(said: str) -> int:
     """Length in words of the first English sentence; 0 when there is none."""
+    if " " not in said and "\t" not in said:
+        return 0  # white space must part the words, and Chinese has none
     for run in _LATIN_RUN.finditer(said):
         words = run[0].split()
         if any(word.strip('"“‘(')[:1].islower() for word in words):

@@ -201,18 +201,25 @@ Sent = tuple[float, float, float, str]
 def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[Sent]:
     """The attempts since the wall clock's time `since`, the oldest first.
 
-    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last.
+    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last. What lies
+    in the future was sent before the wall clock was set back: the last of it is taken for sent just now, the others for
+    so much older, so that limits hold over the step.
     """
+    newest: float | None = None
     found: list[tuple[float, int | None, int | None, str, bool]] = []
     rows = connection.execute(
         "SELECT sent_at, prompt_tokens, completion_tokens, endpoint, verdict = ? FROM attempts ORDER BY attempt DESC",
         (str(FailureKind.RATE_LIMITED),),
     )
-    for row in rows:
-        if row[0] < since:
+    for told, *rest in rows:
+        sent_at = told
+        if told > now:
+            newest = told if newest is None else newest
+            sent_at = now - (newest - told)
+        elif told < since:
             break
-        if row[0] <= now:  # else the wall clock was set back
-            found.append(row)
+        if since <= sent_at <= now:
+            found.append((sent_at, *rest))
     rows.close()
     counted = [(prompt, completion) for _, prompt, completion, _, _ in found if prompt or completion]
     means = tuple(sum(tokens) / len(counted) for tokens in zip(*counted, strict=True)) or (0.0, FIRST_COMPLETION)
@@ -271,8 +278,8 @@ def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
     """Accepted rows with their values, in the source's order."""
     rows = connection.execute(
         """SELECT r.row_id, r.source_id, r.item, s.value, o.note
-           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+           FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
     )
     for row_id, source_id, item, value, note in rows:
         yield ResultRow(row_id, source_id, bytes(item), bytes(value), tuple(note.split()))
@@ -282,8 +289,8 @@ def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, by
     """Row id, source id, value and flags of the accepted rows, in the source's order, without their items."""
     rows = connection.execute(
         """SELECT r.row_id, r.source_id, s.value, o.note
-           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+           FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
     )
     for row_id, source_id, value, note in rows:  # not `yield from`: it would close the cursor, perhaps too late
         yield row_id, source_id, bytes(value), note

@@ -22,6 +22,8 @@ SAME_PERIOD = 0.3  # of a period: two that differ by less are one
 FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
 
+IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
+
 Wait = tuple[float, str]
 """Seconds until a request may go, and what it waits for; 0 and nothing: now."""
 
@@ -37,7 +39,7 @@ class Served:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Taken:
     """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under."""
 
@@ -106,7 +108,7 @@ class Lane:
         if self.retired:
             return math.inf, "retired"
         if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency.limit):
-            return math.inf, "first reply" if self.alone else "in flight"
+            return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
         wait = self.found.wait(now, self.in_flight)
@@ -125,7 +127,9 @@ class Lane:
     async def take(self, expected: Expected) -> Taken:
         """Count a request in. Follow a `wait` of 0 with it."""
         self.in_flight += 1
-        taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
+        taken: tuple[tuple[RateWindow, Entry], ...] = ()
+        if self.windows:
+            taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
         self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
         return Taken(taken, self.concurrency.admitted(self.in_flight))
 
@@ -203,9 +207,9 @@ class Lane:
         for word in pace.limits:
             if word.what not in AMOUNTS:
                 continue
-            period = word.period or _period(word)
+            period = word.period or period_of(word)
             for window, entry in taken.windows:
-                if window.what == word.what and abs(window.period - period) <= SAME_PERIOD * period:
+                if _meant(window, word, period):
                     if word.limit is not None and word.limit < window.limit * 0.999:
                         window.resize(word.limit)
                     if word.remaining is not None:
@@ -218,10 +222,10 @@ class Lane:
         """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
         if word.limit is None:
             return
-        known = [window for window in self.windows if window.what == word.what]
-        if any(abs(window.period - period) <= SAME_PERIOD * period for window in known):
+        if any(_meant(window, word, period) for window in self.windows):
             return  # already heard, by an answer to a request that left before
-        window = RateWindow(word.limit, period, clock=self.clock, what=word.what)
+        guessed = word.period is None and period == MINUTE
+        window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
         if word.remaining is not None and word.remaining < word.limit:
             window.remember(self.clock(), word.limit - word.remaining)
         self.windows.append(window)
@@ -254,7 +258,21 @@ def _label(window: RateWindow) -> str:
     return f"{window.what.replace('_', ' ')} a {every}"
 
 
-def _period(word: LimitWord) -> float:
+def _meant(window: RateWindow, word: LimitWord, period: float) -> bool:
+    """Whether the word is about the window: the same kind, and the same period, or the same limit where the word names
+    no period (a server that enforces a minute's limits in shorter windows tells what is left of those)."""
+    if window.what != word.what:
+        return False
+    if word.period is None and (window.guessed or _alike(window.limit, word.limit)):
+        return True
+    return abs(window.period - period) <= SAME_PERIOD * period
+
+
+def _alike(known: float, told: int | None) -> bool:
+    return told is not None and abs(known - told) <= 0.01 * known
+
+
+def period_of(word: LimitWord) -> float:
     """The period of a limit whose header does not name it: a minute, unless it says that it is full again later than
     a minute's limit ever is (OpenAI's and Groq's requests a day)."""
     if word.reset is None or word.reset <= 2 * MINUTE:

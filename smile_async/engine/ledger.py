@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ from smile_async.engine import schema
 from smile_async.engine.events import Event
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
-GATHER = 0.01  # seconds: how long a commit waits for company
+GATHER = 0.01  # seconds: how long a commit waits for company; a request waits as long before it leaves
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK = "lock"
@@ -82,7 +83,8 @@ class Batch:
 class Ledger:
     """The one writer of a run folder. Open it with `Ledger.open`, inside the event loop that will use it.
 
-    `threaded=False` commits on the event loop instead, for deterministic tests on a virtual clock.
+    `threaded=False` commits on the event loop instead, and does not wait for the disk: for deterministic tests on a
+    virtual clock.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: FileLock, *, threaded: bool) -> None:
@@ -123,7 +125,7 @@ class Ledger:
             lock = _take_lock(folder)
             undo.callback(lock.release)
             try:
-                connection = schema.open_writer(folder)
+                connection = schema.open_writer(folder, durable=threaded)
                 undo.callback(connection.close)
                 _check_identity(connection, folder, identity)
                 _note_lost_flights(connection)
@@ -138,6 +140,15 @@ class Ledger:
         """`on_commit` gets each committed batch, `on_trouble` a message when the disk fails; both on the loop."""
         self._on_commit = on_commit
         self._on_trouble = on_trouble
+
+    def reserve(self, in_flight: int) -> bool:
+        """Keep room on the disk for the replies of so many requests in flight; False: there is none, and what was kept
+        before stays."""
+        try:
+            _reserve(self.folder, in_flight)
+        except OSError:
+            return False
+        return True
 
     def write(
         self,
@@ -294,11 +305,14 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
-    values = f"({schema.marks(WIDTHS[table])})"
-    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
-        statement = f"{verb} INTO {table} VALUES {','.join([values] * len(chunk))}"
-        connection.execute(statement, list(chain.from_iterable(chunk)))
+        connection.execute(_insertion(table, len(chunk)), list(chain.from_iterable(chunk)))
+
+
+@cache
+def _insertion(table: str, rows: int) -> str:
+    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
+    return f"{verb} INTO {table} VALUES {','.join([f'({schema.marks(WIDTHS[table])})'] * rows)}"
 
 
 def _utf8(value: Any) -> Any:
@@ -365,19 +379,27 @@ def _note_lost_flights(connection: sqlite3.Connection) -> None:
     """)
 
 
-def _keep_reserve(folder: Path, in_flight: int) -> None:
-    """Keep room on the disk for the replies in flight: it is given up when the disk is full."""
+def _reserve(folder: Path, in_flight: int) -> None:
+    """Keep room on the disk for so many replies: it is given up when the disk is full. Raises `OSError`."""
     path = folder / RESERVE
-    size = RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, size)
-        finally:
-            os.close(descriptor)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, _reserve_size(in_flight))
+    finally:
+        os.close(descriptor)
+
+
+def _reserve_size(in_flight: int) -> int:
+    return RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+
+
+def _keep_reserve(folder: Path, in_flight: int) -> None:
+    try:
+        _reserve(folder, in_flight)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        (folder / RESERVE).unlink(missing_ok=True)
+        size = _reserve_size(in_flight)
         raise StoppedError(
             f"{folder}: the disk has less than {size / 1e6:.0f} MB free for the replies in flight ({error.strerror}).",
             reason="disk",

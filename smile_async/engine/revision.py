@@ -10,7 +10,7 @@ from smile_async.engine import account
 from smile_async.engine.feed import BAD_ROW, DUPLICATE
 from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.schema import marks
+from smile_async.engine.schema import legible, marks
 from smile_async.engine.task import Accepted, Item, Task, Value
 
 PAGE = 500  # rows judged before they are written: memory follows this
@@ -36,13 +36,16 @@ def reopen(ledger: Ledger, reasons: Iterable[str] = ()) -> int:
     wanted = tuple(reasons)
     which = f"AND reason IN ({marks(len(wanted))})" if wanted else ""
     connection = ledger.connection
-    connection.execute("BEGIN IMMEDIATE")
-    changed = connection.execute(
-        f"DELETE FROM outcomes WHERE state = ? AND reason NOT IN (?, ?) {which}",  # noqa: S608 (marks)
-        (account.SET_ASIDE, *NEVER_ASKED, *wanted),
-    ).rowcount
-    connection.execute("INSERT OR REPLACE INTO meta SELECT 'budget_from', 1 + coalesce(max(attempt), 0) FROM attempts")
-    connection.execute("COMMIT")
+    with legible(ledger.folder):
+        connection.execute("BEGIN IMMEDIATE")
+        changed = connection.execute(
+            f"DELETE FROM outcomes WHERE state = ? AND reason NOT IN (?, ?) {which}",  # noqa: S608 (marks)
+            (account.SET_ASIDE, *NEVER_ASKED, *wanted),
+        ).rowcount
+        connection.execute(
+            "INSERT OR REPLACE INTO meta SELECT 'budget_from', 1 + coalesce(max(attempt), 0) FROM attempts"
+        )
+        connection.execute("COMMIT")
     return changed
 
 

@@ -162,7 +162,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     lanes = [Lane(one, one.quota or limits, one.prices or prices or Prices(), clock) for one in served]
     _check_lanes(lanes, limits)
     identity = identity_of(task, served[0].provider.identity)
-    in_flight = sum(lane.quota.most_in_flight for lane in lanes)
+    in_flight = sum(lane.concurrency.limit for lane in lanes)
     ledger = Ledger.open(folder, identity, in_flight=in_flight, threaded=threaded)
     try:
         if retry_reasons is not None:
@@ -183,13 +183,15 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
             for lane in lanes:
                 lane.silence = Silence(proven=before.replies > 0)
+            feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
             runner = Runner(
                 task,
                 ledger,
-                Feed(items, task, ledger, reader, identity, threaded=threaded),
+                feed,
                 gate,
                 retry or RetryPolicy(),
                 first_attempt=first_attempt,
+                reserved_for=in_flight,
                 listener=listen,
                 uniform=(deterministic or random).random,
                 wall=wall,
@@ -203,7 +205,10 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     finally:
         await finish(ledger.close())
     with schema.reading(folder) as reader:
-        return _report(folder, account.read_counts(reader), stopped, listen)
+        counts = account.read_counts(reader)
+        # What the ledger says of the source may be an earlier process's word: this one must have read it to its end.
+        done = stopped is None or (feed.exhausted and counts.exact and counts.pending == 0)
+        return _report(folder, counts, None if done else stopped, listen)
 
 
 def identity_of(task: Task[Any, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,9 +263,8 @@ def waiting_in_batches(reader: sqlite3.Connection) -> StopRun | None:
 def _report(
     folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]
 ) -> RunReport:
-    done = stopped is None or (counts.exact and counts.pending == 0)
-    reason, message = ("", "") if done or stopped is None else (stopped.reason, stopped.message)
-    state = "done" if done else "stopped"
+    reason, message = ("", "") if stopped is None else (stopped.reason, stopped.message)
+    state = "done" if stopped is None else "stopped"
     listen(RunEnded(state, reason, counts.accepted, counts.set_aside, counts.pending))
     return RunReport(folder, state, reason, message, counts)
 

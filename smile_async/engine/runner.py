@@ -57,7 +57,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt(Generic[Item]):
     """One request on its way. `number` counts the attempts of the run, over all its processes, from 1."""
 
@@ -80,6 +80,7 @@ class Runner(Generic[Item, Value]):
         policy: RetryPolicy,
         *,
         first_attempt: int = 1,
+        reserved_for: int = 0,
         listener: events.Listener = lambda _event: None,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], float] | None = None,
@@ -91,6 +92,7 @@ class Runner(Generic[Item, Value]):
         self._gate = gate
         self._policy = policy
         self._attempts_before = first_attempt - 1
+        self._reserved_for = reserved_for  # requests in flight, whose replies have room kept free on the disk
         self._listener = listener
         self._uniform = uniform
         self._loop = asyncio.get_running_loop()
@@ -206,7 +208,7 @@ class Runner(Generic[Item, Value]):
         while True:
             now, reading = self._clock(), self._feed.reading()
             # While nothing answers, others are asked before those that failed: perhaps it is only these.
-            others_first = self._all_silent() and reading is None and not self._feed.exhausted
+            others_first = reading is None and self._all_silent() and not self._feed.exhausted
             job = None if others_first else self._queue.pop(now)
             if job is None and (reading is None or not (self._queue or self._gate.in_flight)):
                 job = await self._feed.next() or self._queue.pop(self._clock())  # the latter: what came back meanwhile
@@ -225,6 +227,9 @@ class Runner(Generic[Item, Value]):
             await self._gate.change(within, "source" if reading else "rows", or_done=reading)
 
     def _all_silent(self) -> bool:
+        lanes = self._gate.lanes
+        if len(lanes) == 1:
+            return lanes[0].silence.deep
         return all(lane.silence.deep for lane in self._gate.usable)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
@@ -232,7 +237,19 @@ class Runner(Generic[Item, Value]):
         attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
         flight = (attempt.number, job.ordinal, self._wall(), admission.ceiling_usd, admission.lane.name)
         self._boarding[attempt.number] = attempt
+        if admission.number % 64 == 0:
+            self._keep_room()
         self._ledger.write([("flights", flight)], departing=attempt)
+
+    def _keep_room(self) -> None:
+        """Room on the disk for as many replies as the limits in flight have grown to, or no growth."""
+        wanted = sum([lane.concurrency.limit for lane in self._gate.usable])
+        if wanted <= self._reserved_for:
+            return
+        if self._ledger.reserve(2 * wanted):
+            self._reserved_for = 2 * wanted
+        else:
+            self._gate.limit_concurrency(max(self._reserved_for, 1), "no room on the disk for the replies of more")
 
     def _depart(self, attempt: Attempt[Item]) -> None:
         if self._boarding.pop(attempt.number, None) is None:

@@ -82,8 +82,9 @@ def make_private_folder(folder: Path) -> None:
         raise RunNotFoundError(f"{folder}: the run folder cannot be made: {error.strerror}.") from error
 
 
-def open_writer(folder: Path) -> sqlite3.Connection:
-    """Open or create the database for the one writer. Commits reach the disk (`synchronous=FULL`)."""
+def open_writer(folder: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open or create the database for the one writer. `durable`: a commit is done when it has reached the disk; else
+    when the system has it, which outlives the process but no loss of power."""
     path = folder / DATABASE
     if not path.exists():
         try:
@@ -99,7 +100,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
             noted = f"UPDATE meta SET value = '{version + 1}' WHERE key = 'schema'"  # noqa: S608 (our own number)
             connection.executescript(f"BEGIN IMMEDIATE;{MIGRATIONS[version]};{noted};COMMIT;")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         connection.execute("PRAGMA cache_size=-16000")  # kB: flat, whatever the number of rows
     except BaseException as error:
         connection.close()

@@ -102,16 +102,18 @@ class Recipe(BaseModel):
         if self.needs == "topic" and topic is None:
             raise RecipeError(f"Recipe {self.name!r} needs a topic, and none was given.", hint="Use draw_topic.")
         values = self._values(pair, topic)
-        messages = [("system", fill(self.system, values))] if self.system else []
+        user = ("user", fill(self.template, values, self.qa))
+        if not (self.system or self.examples):
+            return (user,)
+        messages = [("system", fill(self.system, values, self.qa))] if self.system else []
         for example in self.examples:
             messages += (("user", example.user), ("assistant", example.assistant))
-        return (*messages, ("user", fill(self.template, values)))
+        return (*messages, user)
 
     def _values(self, pair: QAPair | None, topic: Topic | None) -> dict[str, str]:
         values: dict[str, str] = {}
         if pair is not None:
-            values |= {"{question}": pair.question, "{description}": pair.description, "{answer}": pair.answer}
-            values[QA] = fill(self.qa, values)
+            values = {"{question}": pair.question, "{description}": pair.description, "{answer}": pair.answer}
         if topic is not None:
             # The paper's slot holds a topic with its definition (the client of its Figure 20 retells that of topic 1),
             # and its template puts the full stop.

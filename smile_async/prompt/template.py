@@ -29,13 +29,21 @@ class _Part(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _parts(template: str) -> tuple[_Part, ...]:
+def _parts(template: str, qa: str | None = None) -> tuple[_Part, ...]:
+    """`qa` stands in the place of `{QA}`, unless it is None."""
     parts: list[_Part] = []
-    at = 0
+    at, carried = 0, ""
     for match in _SLOT.finditer(template):
-        parts.append(_Part(template[at : match.start()], match[1] or "", match[2] or match[4]))
-        at = match.end()
-    return (*parts, _Part(template[at:], "", ""))
+        text, slot = carried + template[at : match.start()], match[2] or match[4]
+        at, carried = match.end(), ""
+        if slot == QA and qa is not None:
+            first, *others = _parts(qa)
+            *whole, last = first._replace(text=text + first.text), *others
+            parts += whole
+            carried = last.text
+        else:
+            parts.append(_Part(text, match[1] or "", slot))
+    return (*parts, _Part(carried + template[at:], "", ""))
 
 
 def slots_in(template: str) -> frozenset[str]:
@@ -43,10 +51,11 @@ def slots_in(template: str) -> frozenset[str]:
     return frozenset(part.slot for part in _parts(template) if part.slot)
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Every slot replaced by its value; `values` is keyed by slots as written, and must hold each slot used."""
+def fill(template: str, values: Mapping[str, str], qa: str | None = None) -> str:
+    """Every slot replaced by its value; `values` is keyed by slots as written, and must hold each slot used. `qa` is
+    the template of what stands in the place of `{QA}`."""
     pieces: list[str] = []
-    for text, lead, slot in _parts(template):
+    for text, lead, slot in _parts(template, qa):
         pieces.append(text)
         if slot and (value := values[slot]):
             pieces += (lead, value)

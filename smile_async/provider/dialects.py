@@ -52,7 +52,7 @@ def dialect_for(endpoint: Endpoint, sampling: Sampling) -> Dialect:
         url=_azure_url(endpoint) if azure else chat_url(base_url_of(endpoint)),
         headers=(azure_headers if azure else bearer_headers)(key, headers),
         model=endpoint.model,
-        asked_as=endpoint.deployment or "",
+        asked_as=endpoint.deployment or endpoint.asked_as or "",
         sampling=sampling,
         max_tokens_field=endpoint.max_tokens_field,
         fixed_sampling=endpoint.fixed_sampling,

@@ -28,6 +28,7 @@ from smile_async.source.files import (
     lines,
 )
 from smile_async.source.rows import USUAL_COLUMNS, BadRow, ColumnMapping, RowProblem, SourceRow, abbreviated, rows_of
+from smile_async.source.shapes import Shapes
 
 Format = Literal["json", "jsonl", "csv", "tsv", "parquet"]
 _EXTENSIONS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
@@ -199,6 +200,7 @@ def _given(rows: Iterable[QAPair | dict[str, Any]], columns: ColumnMapping) -> I
 
 
 def _read_jsonl(file: SourceFile, columns: ColumnMapping) -> Iterator[QAPair | RowProblem]:
+    shapes = Shapes(columns)
     for number, (offset, line) in enumerate(lines(file.chunks(), file.first_byte()), start=1):
         if isinstance(line, RowProblem):
             yield line
@@ -209,7 +211,7 @@ def _read_jsonl(file: SourceFile, columns: ColumnMapping) -> Iterator[QAPair | R
                     raise Broken(f"{item.problem}; no line break follows: the file is cut off", item.hint)
                 yield item
             else:
-                yield from rows_of(item, columns)
+                yield from shapes.pairs(item) or rows_of(item, columns)
 
 
 def _parsed(line: bytes, number: int, offset: int) -> Any:

@@ -332,6 +332,24 @@ def test_a_batch_is_asked_for_only_where_it_was_made(smile: Smile, serve: Serve,
     assert second.stats["requests"] == 0
 
 
+def test_of_several_endpoints_the_first_has_the_batches_and_all_stay_the_runs(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    first, second = serve(breaches={"bad-start": 1.0}, fault_asks=1), serve()
+    Path("smile.toml").write_text(
+        "".join(
+            f'[[endpoint]]\nname = "{name}"\nbase_url = "{one.base_url}"\nmodel = "m"\n'
+            for name, one in (("a", first), ("b", second))
+        )
+    )
+    assert smile("batch", "submit", source, "run").code == 0
+    Path("smile.toml").unlink()
+    assert smile("batch", "collect", "run", "--json").told["collected"]["again"] == ROWS
+    assert second.stats["requests"] == 0
+    assert smile("resume", "run").code == 0
+    assert second.stats["requests"] > 0
+
+
 def test_a_batch_that_the_server_has_forgotten_can_be_given_up(smile: Smile, serve: Serve, source: Path) -> None:
     server = serve()
     smile("batch", "submit", source, "run", *at(server), "--price-in", "1", "--price-out", "1")

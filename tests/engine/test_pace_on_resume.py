@@ -40,12 +40,15 @@ def test_a_run_that_goes_on_at_once_counts_what_was_sent_in_the_last_minute(tmp_
 
 
 def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
-    """Refused ones took none, lost ones are taken for the mean of those counted: 150 and 50 make 100."""
+    """Refused ones took none, lost ones are taken for the mean of those counted: 150, 50, 70 and 10 make 70.
+
+    The last two were sent 3 s apart, before the clock was set back: taken for sent just now, and 3 s ago.
+    """
 
     async def main() -> list[account.Sent]:
         ledger = Ledger.open(tmp_path, {}, threaded=False)
         sent = [(5.0, "accepted", 9), (50.0, "accepted", 150), (60.0, "rate-limited", None), (70.0, "timeout", None)]
-        sent += [(80.0, "accepted", 50), (500.0, "accepted", 7)]  # the last by a clock that was wrong
+        sent += [(80.0, "accepted", 50), (400.0, "accepted", 9), (497.0, "accepted", 10), (500.0, "accepted", 70)]
         for number, (at, verdict, tokens) in enumerate(sent):
             ledger.write(
                 [("attempts", (number, 0, at, 1.0, 1, 0, verdict, None, tokens, tokens and 0, 0.0, "", "here"))]
@@ -57,6 +60,8 @@ def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
     assert run_virtual(main()) == [
         (50.0, 150.0, 0.0, "here"),
         (60.0, 0.0, 0.0, "here"),
-        (70.0, 100.0, 0.0, "here"),
+        (70.0, 70.0, 0.0, "here"),
         (80.0, 50.0, 0.0, "here"),
+        (97.0, 10.0, 0.0, "here"),
+        (100.0, 70.0, 0.0, "here"),
     ]

@@ -3,12 +3,15 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from smile_async.engine import account, schema
 from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.revision import Revision, rejudge
+from smile_async.engine.revision import Revision, rejudge, reopen
 from smile_async.engine.run import StopSwitch
 from smile_async.engine.task import Accepted, Rejected
+from smile_async.errors import SmileError
 from smile_async.settings import Limits, RetryPolicy
 from smile_async.testing import ScriptedProvider, replying, run_virtual
 from tests.engine.asking import Judge, ask_all, echo, word
@@ -66,3 +69,16 @@ def replies_until_stopped(folder: Path, provider: ScriptedProvider, judge: Judge
     return ask_all(
         folder, "aa", provider, task=task, stop=stop, retry=policy, limits=Limits(concurrency=1)
     ).counts.replies
+
+
+def test_a_ledger_that_refuses_to_reopen_rows_says_what_to_do(tmp_path: Path) -> None:
+    ask_all(tmp_path, "a", ScriptedProvider(lambda _request, _number: replying("bad: old")))
+
+    async def main() -> None:
+        ledger = Ledger.open(tmp_path, IDENTITY, threaded=False)
+        ledger.connection.execute("PRAGMA query_only=ON")  # as a file system does that was remounted read-only
+        with pytest.raises(SmileError, match=r"ledger\.sqlite3: the ledger cannot be used"):
+            reopen(ledger)
+        await ledger.close()
+
+    run_virtual(main())

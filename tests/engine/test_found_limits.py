@@ -1,0 +1,59 @@
+"""A server that says nothing of its limits: within ten percent of its best after a minute, one in a hundred refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smile_async.settings import Limits
+from smile_async.simulate.limits import SlidingWindow, TokenBucket
+from tests.engine.asking import query
+from tests.engine.refusing_server import RefusingServer, ask_for
+
+SERVERS: dict[str, tuple[Callable[[], RefusingServer], float]] = {
+    "a bucket of 600 a minute": (lambda: RefusingServer(TokenBucket(600, 60), latency=0.2), 600),
+    "a bucket, slow answers": (lambda: RefusingServer(TokenBucket(600, 60), latency=5.0), 600),
+    "a bucket that says how long to wait": (lambda: RefusingServer(TokenBucket(600, 60), told=True), 600),
+    "a sliding minute of 600": (lambda: RefusingServer(SlidingWindow(600, 60), latency=0.2), 600),
+    "a sliding minute, slow answers": (lambda: RefusingServer(SlidingWindow(600, 60), latency=5.0), 600),
+    "a sliding minute that says how long": (lambda: RefusingServer(SlidingWindow(600, 60), told=True), 600),
+    "a bucket of ten seconds": (lambda: RefusingServer(TokenBucket(100, 10), latency=2.0), 600),
+    "forty places": (lambda: RefusingServer(latency=2.0, places=40), 40 / 2 * 60),
+    "a hundred places, waits told": (lambda: RefusingServer(latency=1.0, places=100, told=True), 100 * 60),
+    "a queue of forty workers": (lambda: RefusingServer(latency=2.0, queue=40), 40 / 2 * 60),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SERVERS))
+def test_its_best_is_found_within_a_minute_and_hardly_anything_refused(tmp_path: Path, name: str) -> None:
+    """Four minutes; what is used after the first is compared with the most that the server can give."""
+    make, best = SERVERS[name]
+    server = make()
+    ask_for(240.0, tmp_path, server)
+    assert sum(server.per_minute(4)[1:]) / 3 >= 0.9 * best
+    assert server.refused_share <= 0.01
+
+
+def test_a_server_that_queues_is_not_given_more_and_more(tmp_path: Path) -> None:
+    """Forty workers need forty in flight; what is above only waits. Without an end there would be a thousand."""
+    server = RefusingServer(latency=2.0, queue=40)
+    ask_for(300.0, tmp_path, server)
+    assert server.refused == []
+    assert query(tmp_path, "SELECT after FROM changes ORDER BY rowid DESC LIMIT 1")[0][0] < 130
+
+
+def test_every_change_is_kept_with_its_reason(tmp_path: Path) -> None:
+    ask_for(120.0, tmp_path, RefusingServer(SlidingWindow(600, 60), told=True))
+    changes = query(tmp_path, "SELECT what, before, after, reason FROM changes ORDER BY rowid")
+    assert ("in-flight", 8.0, 10.0, "slow start") in changes
+    assert ("requests a minute", None, pytest.approx(600, abs=12), "refused") in changes
+
+
+@pytest.mark.parametrize("kind", [SlidingWindow, TokenBucket])
+def test_a_limit_that_the_user_took_for_twice_as_large_is_found_too(
+    tmp_path: Path, kind: type[SlidingWindow | TokenBucket]
+) -> None:
+    server = RefusingServer(kind(600, 60))
+    ask_for(240.0, tmp_path, server, Limits(requests_per_minute=1_200))
+    assert sum(server.per_minute(4)[1:]) / 3 >= 540
+    assert server.refused_share <= 0.02
