@@ -18,6 +18,8 @@ from smile_async.settings import Endpoint, Limits, Quota, Timeouts
 if TYPE_CHECKING:
     import httpx
 
+    from smile_async.provider.dialect import Dialect
+
 LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow, and giving up would only begin anew
 OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
 
@@ -130,20 +132,29 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
+def dialect_of(endpoint: Endpoint, recipe: Recipe, options: Options) -> "Dialect":
+    """How the endpoint, which is a server's (not local), is spoken to.
+
+    Raises `SettingsError` for an address, a key or a sampling that cannot be used.
+    """
+    from smile_async.provider.dialects import dialect_for
+
+    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
+    return dialect_for(endpoint, sampling)
+
+
 def provider_for(
     endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None" = None
 ) -> Provider:
     """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
-    Opens nothing yet. Raises `SettingsError` for an address, a key or a sampling that cannot be used.
+    Opens nothing yet. Raises `SettingsError` as `dialect_of` does.
     """
-    from smile_async.provider.dialects import dialect_for
     from smile_async.provider.server import ServerProvider
 
-    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
     quota = endpoint.quota or options.limits
     return ServerProvider(
-        dialect_for(endpoint, sampling),
+        dialect_of(endpoint, recipe, options),
         timeouts=options.timeouts,
         max_connections=quota.most_in_flight,
         client=client,

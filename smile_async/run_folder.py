@@ -73,6 +73,7 @@ class RunStatus:
             "spend_usd": round(counts.spend_usd, 6),
             "perhaps_usd": round(counts.perhaps_usd, 6),
             "in_flight": counts.in_flight,
+            "in_batches": counts.in_batches,
             "requests_per_minute": round(self.requests_per_minute, 1),
             "tokens_per_minute": round(self.tokens_per_minute, 1),
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left),

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from smile_async.cli import corpus, plan, runs, servers
+from smile_async.cli import batches, corpus, plan, runs, servers
 from smile_async.cli.light import import_help
 from smile_async.errors import SmileError, SourceError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 runs.register(app)
 plan.register(app)
+batches.register(app)
 corpus.register(app)
 servers.register(app)
 

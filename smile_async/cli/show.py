@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smile_async.batch.desk import BatchReport, BatchState
     from smile_async.engine.account import Counts, Remarks
     from smile_async.engine.revision import Revision
     from smile_async.engine.run import RunReport
@@ -27,17 +30,18 @@ FLAGS_FOR = {
 """What the command line can do about a reason to stop."""
 
 
-def _rows(counts: "Counts", remarks: "Remarks") -> list[str]:
+def _rows(counts: "Counts", remarks: "Remarks | None" = None) -> list[str]:
     from smile_async.cli.progress import amount
 
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
     lines.append(f"  accepted   {counts.accepted:,}{share}")
-    lines += _mended(remarks)
+    lines += _mended(remarks) if remarks is not None else []
     lines.append(f"  set aside  {counts.set_aside:,}")
     lines += [f"    {reason:<16} {rows:,}" for reason, rows in counts.reasons.items()]
     if counts.pending:
-        lines.append(f"  pending    {counts.pending:,}")
+        waits = f", {counts.in_batches:,} of them in batches" if counts.in_batches else ""
+        lines.append(f"  pending    {counts.pending:,}{waits}")
     failed = ", ".join(f"{kind} {times:,}" for kind, times in counts.failures.items())
     lines.append(
         f"  attempts   {counts.attempts:,}, {counts.replies:,} brought a reply" + (f" ({failed})" if failed else "")
@@ -68,9 +72,16 @@ def report_text(report: "RunReport", remarks: "Remarks") -> str:
         again = f"; ask again: smile retry {report.folder}" if set(report.counts.reasons) - NEVER_ASKED else ""
         lines.append(f"             {report.folder / 'set-aside.jsonl'}{again}")
     if report.state != "done":
-        flags = FLAGS_FOR.get(report.reason, "")
-        lines += ["", *report.message.splitlines(), f"Go on with: smile resume {report.folder}{flags}"]
+        lines += ["", *report.message.splitlines(), _how_to_go_on(report.folder, report.reason)]
     return "\n".join(lines) + "\n"
+
+
+def _how_to_go_on(run: "Path", reason: str) -> str:
+    if reason == "collected":
+        return f"Go on with: smile batch submit {run}, or at once: smile resume {run}"
+    if reason == "batch":
+        return f"Go on with: smile batch status {run} --wait"
+    return f"Go on with: smile resume {run}{FLAGS_FOR.get(reason, '')}"
 
 
 def status_text(status: "RunStatus") -> str:
@@ -88,8 +99,66 @@ def status_text(status: "RunStatus") -> str:
             f"{duration(status.seconds_left)} left"
         )
     elif status.state == "stopped":
-        lines.append(f"Go on with: smile resume {status.folder}")
+        lines.append(_how_to_go_on(status.folder, status.stopped_by))
     return "\n".join(lines) + "\n"
+
+
+def batches_text(report: "BatchReport", now: float) -> str:
+    """How the batches stand, what was brought home, and what to do next."""
+    lines = [
+        f"{report.folder}: {len(report.batches):,} batch{'' if len(report.batches) == 1 else 'es'}",
+        *[_batch(one, now) for one in report.batches],
+    ]
+    done = report.collected
+    if brought := done.accepted + done.set_aside + done.again + done.not_run:
+        lines.append(
+            f"  collected  {brought:,}: accepted {done.accepted:,}, set aside {done.set_aside:,}, "
+            f"to be asked again {done.again:,}, not run {done.not_run:,}"
+        )
+    if done.strange:
+        lines.append(f"  left out   {done.strange:,} lines of no row that waits (collected before, or another run's)")
+    lines += _rows(report.counts)
+    if done.stopped:
+        lines += ["", *done.stopped.message.splitlines()]
+    if report.stopped_by:
+        lines += ["", STAYED_BACK[report.stopped_by]]
+    return "\n".join([*lines, *_next(report)]) + "\n"
+
+
+STAYED_BACK = {
+    "budget": "The budget has no room for more rows in batches: they are pending (--budget).",
+    "tokens": "No more tokens may wait at once (--enqueued): the other rows are pending.",
+    "bytes": "One row is larger than a file may be (--most-mb).",
+}
+
+
+def _batch(one: "BatchState", now: float) -> str:
+    from smile_async.cli.progress import duration
+
+    note = one.note
+    told = f"{note.state}, {note.completed + note.failed:,} of {note.requests:,} done" if note.remote else note.state
+    waits = f"{one.waiting:,} rows wait" if one.waiting else "collected"
+    age = f"{duration(max(now - note.made_at, 0.0))} old"
+    left = f", expires in {duration(max(note.expires_at - now, 0.0))}" if one.waiting and note.expires_at else ""
+    where = f" ({note.remote})" if note.remote else f" ({note.place})"
+    detail = f": {note.detail}" if note.detail else ""
+    return f"  batch {note.number:<4} {told}; {waits}; {age}{left}{where}{detail}"
+
+
+def _next(report: "BatchReport") -> list[str]:
+    run, counts = report.folder, report.counts
+    if report.done:
+        return [f"  corpus     {run / 'corpus.jsonl'}"]
+    lines = []
+    if report.at_server:
+        lines.append(f"Collect with: smile batch status {run} --wait")
+    elif report.waiting and all(one.note.state == "offline" for one in report.waiting):
+        lines.append(f"Bring the results with: smile batch import {run} RESULTS.jsonl")
+    elif report.waiting:
+        lines.append(f"Finish handing over with: smile batch submit {run}")
+    if counts.pending > counts.in_batches or not counts.exact:
+        lines.append(f"Other rows are pending: smile batch submit {run}, or at once: smile resume {run}")
+    return lines
 
 
 def revision_text(revision: "Revision", counts: "Counts", remarks: "Remarks") -> str:

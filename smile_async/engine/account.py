@@ -22,7 +22,7 @@ class Counts:
 
     `exact`: the source was read to its end, so that `total` is all of it. `perhaps_billed`: attempts without a reply
     that the server may have charged for, `perhaps_usd` what these cost at most, on top of `spend_usd`; `reserved_usd`:
-    what those in flight may cost at most.
+    what those in flight and in batches may cost at most.
     """
 
     total: int = 0
@@ -42,6 +42,8 @@ class Counts:
     perhaps_usd: float = 0.0
     reserved_usd: float = 0.0
     in_flight: int = 0
+    in_batches: int = 0
+    """Pending rows that wait in a batch: nobody else asks them meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         failed = connection.execute("SELECT verdict, count(*) FROM attempts WHERE NOT paid GROUP BY 1 ORDER BY 2 DESC")
         failures = dict(failed.fetchall())
         in_flight, reserved = connection.execute("SELECT count(*), total(ceiling_usd) FROM flights").fetchone()
+        in_batches, held = connection.execute("SELECT count(*), total(ceiling_usd) FROM batched").fetchone()
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
     finally:
         connection.execute("COMMIT")
@@ -122,7 +125,7 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         set_aside=set_aside,
         pending=total - accepted - set_aside,
         reasons={reason: rows for state, reason, rows in sorted(ends, key=lambda end: -end[2]) if state == SET_ASIDE},
-        attempts=attempts + in_flight,
+        attempts=attempts + in_flight + in_batches,
         failures=failures,
         replies=int(replies),
         perhaps_billed=int(perhaps),
@@ -130,8 +133,9 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         completion_tokens=int(completion),
         spend_usd=cost,
         perhaps_usd=perhaps_usd,
-        reserved_usd=reserved,
+        reserved_usd=reserved + held,
         in_flight=in_flight,
+        in_batches=in_batches,
     )
 
 
@@ -258,6 +262,14 @@ def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list
     )
 
 
+def last_attempt(connection: sqlite3.Connection) -> int:
+    """The highest number that an attempt has, those in batches included; 0 when there is none."""
+    return _one(
+        connection,
+        "SELECT max((SELECT coalesce(max(attempt), 0) FROM attempts), (SELECT coalesce(max(attempt), 0) FROM batched))",
+    )
+
+
 def read_meta(connection: sqlite3.Connection, key: str) -> Any:
     """A value that was noted about the run; None when it was not."""
     found = connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
@@ -265,7 +277,7 @@ def read_meta(connection: sqlite3.Connection, key: str) -> Any:
 
 
 def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator[PendingRow]:
-    """Rows that were read and have no outcome, in order.
+    """Rows that were read, have no outcome and wait in no batch, in order.
 
     The list is made once, in a temporary table, and read by pages: an open cursor would keep the ledger's log from
     being folded back for as long as the rows take to be asked.
@@ -277,7 +289,8 @@ def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator
         """INSERT INTO temp.waiting SELECT r.ordinal, total(a.paid), total(a.charged)
            FROM rows r LEFT JOIN outcomes o ON o.ordinal = r.ordinal
                        LEFT JOIN attempts a ON a.ordinal = r.ordinal AND a.attempt >= ?
-           WHERE o.ordinal IS NULL AND r.item IS NOT NULL GROUP BY r.ordinal""",
+           WHERE o.ordinal IS NULL AND r.item IS NOT NULL AND r.ordinal NOT IN (SELECT ordinal FROM batched)
+           GROUP BY r.ordinal""",
         (since,),
     )
     last = -1

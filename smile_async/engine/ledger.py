@@ -38,20 +38,22 @@ Landed = tuple[int, Any]
 OnCommit = Callable[["Batch"], None]
 WIDTHS = {
     "rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6, "amended": 2,
+    "batches": 18, "batched": 5,
 }  # fmt: skip
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
-JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
+JUDGED = frozenset({"outcomes", "results", "batches"})  # may change: when rules do, or a server is further
 
 
 @dataclass(slots=True)
 class Batch:
     """What the next commit writes, by table; `landed` are attempts that are over, whose flights are taken off, as are
-    those that were `withdrawn` before they left; `departing` may leave once it is done; `events` are what to tell then,
-    `last` the number of the last write in it."""
+    those that were `withdrawn` before they left; `released` are rows that wait in no batch any more; `departing` may
+    leave once it is done; `events` are what to tell then, `last` the number of the last write in it."""
 
     tables: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in WIDTHS})
     landed: list[Landed] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
     departing: list[Any] = field(default_factory=list)
     meta: list[tuple[str, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Batch:
             self.tables[table].extend(rows)
         self.landed += later.landed
         self.withdrawn += later.withdrawn
+        self.released += later.released
         self.departing += later.departing
         self.meta += later.meta
         self.events += later.events
@@ -154,6 +157,7 @@ class Ledger:
         landed: Landed | None = None,
         departing: Any = None,
         withdrawn: int | None = None,
+        released: Iterable[int] = (),
         meta: tuple[str, Any] | None = None,
         events: Iterable[Event] = (),
     ) -> None:
@@ -171,6 +175,7 @@ class Ledger:
                 batch.departing.append(departing)
             if withdrawn is not None:
                 batch.withdrawn.append(withdrawn)
+            batch.released.extend(released)
             if meta is not None:
                 batch.meta.append((meta[0], orjson.dumps(meta[1]).decode()))
             batch.events.extend(events)
@@ -292,6 +297,8 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
             _insert(connection, table, rows)
     for chunk in _chunks([*(number for number, _ in batch.landed), *batch.withdrawn]):
         connection.execute(f"DELETE FROM flights WHERE attempt IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
+    for chunk in _chunks(batch.released):
+        connection.execute(f"DELETE FROM batched WHERE ordinal IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
     for key, value in batch.meta:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
     connection.execute("COMMIT")

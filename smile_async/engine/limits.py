@@ -45,6 +45,7 @@ class Gate:
         budget_usd: float | None = None,
         spent_usd: float = 0.0,
         perhaps_usd: float = 0.0,
+        reserved_usd: float = 0.0,
         estimate: TokenEstimate | None = None,
     ) -> None:
         self.lanes = tuple(lanes)
@@ -52,7 +53,7 @@ class Gate:
         self.estimate = estimate or TokenEstimate()
         self.spent_usd = spent_usd
         self.perhaps_usd = perhaps_usd  # what attempts without a reply may have cost at most: never given back
-        self.reserved_usd = 0.0  # what is in flight may cost at most
+        self.reserved_usd = reserved_usd  # what is in flight, and in batches, may cost at most
         self.paused = False
         self.binding = ""  # what the dispatcher waits for, or waited for last
         self.waited: dict[str, float] = {}  # seconds, by what was waited for

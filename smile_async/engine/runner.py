@@ -10,17 +10,17 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
-from smile_async.engine.account import ACCEPTED, LOST, SET_ASIDE
+from smile_async.engine.account import LOST
 from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
+from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request
 from smile_async.engine.lane import Lane
-from smile_async.engine.ledger import Batch, Ledger, Row
+from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
@@ -34,7 +34,8 @@ from smile_async.engine.retry import (
     after_failure,
     after_rejection,
 )
-from smile_async.engine.task import Accepted, Item, Task, Value
+from smile_async.engine.settlement import Settled, attempt_record, set_aside, settle_failure, settle_reply
+from smile_async.engine.task import Item, Rejected, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
@@ -65,21 +66,6 @@ class Attempt(Generic[Item]):
     job: Job[Item]
     request: Request
     admission: Admission
-
-
-@dataclass(slots=True)
-class _Settled:
-    """What an attempt came to: how it is recorded, what follows, and what to tell once that is committed."""
-
-    verdict: str
-    paid: bool = False
-    charged: bool = False
-    detail: str = ""
-    status: int | None = None
-    usage: Usage | None = None
-    cost_usd: float = 0.0
-    records: list[tuple[str, Row]] = field(default_factory=list)
-    told: list[events.Event] = field(default_factory=list)
 
 
 class Runner(Generic[Item, Value]):
@@ -304,9 +290,9 @@ class Runner(Generic[Item, Value]):
     def _lose(self, attempt: Attempt[Item], detail: str) -> None:
         """Note an attempt whose answer nobody will see: perhaps it was billed."""
         cost = self._gate.settle(attempt.admission, attempt.request, None, perhaps=True)
-        self._record(attempt, _Settled(LOST, detail=detail, cost_usd=cost))
+        self._record(attempt, Settled(LOST, detail=detail, cost_usd=cost))
 
-    def _note_changes(self, lane: Lane, settled: _Settled) -> None:
+    def _note_changes(self, lane: Lane, settled: Settled) -> None:
         """Limits that this answer has changed."""
         for change in lane.changes:
             before, at = None if math.isinf(change.before) else change.before, self._wall()
@@ -317,7 +303,7 @@ class Runner(Generic[Item, Value]):
 
     # Settle ------------------------------------------------------------------------------------------------------
 
-    def _replied(self, attempt: Attempt[Item], reply: Reply) -> _Settled:
+    def _replied(self, attempt: Attempt[Item], reply: Reply) -> Settled:
         lane = attempt.admission.lane
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
         lane.silence.end(attempt.admission.at)
@@ -325,41 +311,29 @@ class Runner(Generic[Item, Value]):
             self._queue.recall()
         lane.alone = False
         job = attempt.job
-        kept = (
-            "replies",
-            (attempt.number, job.ordinal, reply.text, reply.finish_reason, reply.refusal, reply.model, None),
-        )
-        settled = _Settled(ACCEPTED, paid=True, usage=reply.usage, cost_usd=cost, records=[kept])
+        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost)
         if job.amended is not None:
             settled.records.append(("amended", (attempt.number, job.amended.step)))
-        try:
-            verdict = self._task.accept(job.item, reply)
-            if isinstance(verdict, Accepted):
-                value = self._task.dump_value(verdict.value)
-                settled.records += [
-                    ("outcomes", (job.ordinal, ACCEPTED, "", attempt.number, " ".join(verdict.flags))),
-                    ("results", (job.ordinal, value)),
-                ]
-                told = events.RowAccepted(job.row_id, attempt.number, verdict.flags, reply.usage, cost)
-                settled.told.append(told)
-                return settled
-            decision = after_rejection(verdict.code, replies=job.replies + 1, policy=self._policy)
-            amend, may_amend = self._task.amend, isinstance(decision, Again) and job.amends == 0
-            amended = amend(job.item, reply, verdict) if amend is not None and may_amend else None
-        except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
-            self._stop_for(error)
-            settled.verdict, settled.detail = "task-error", type(error).__name__
-            return settled
-        settled.verdict, settled.detail = verdict.code, verdict.detail
-        settled.told.append(
-            events.ReplyRejected(job.row_id, attempt.number, verdict.code, verdict.detail, reply.usage, cost)
-        )
+        if isinstance(trouble, Exception):
+            self._stop_for(trouble)
+        elif trouble is not None:
+            self._follow_rejection(settled, attempt, reply, trouble)
+        return settled
+
+    def _follow_rejection(self, settled: Settled, attempt: Attempt[Item], reply: Reply, rejected: Rejected) -> None:
+        """Ask again, once with a request that the task has amended, or set the row aside."""
+        job, amended = attempt.job, None
+        decision = after_rejection(rejected.code, replies=job.replies + 1, policy=self._policy)
+        if self._task.amend is not None and isinstance(decision, Again) and job.amends == 0:
+            try:
+                amended = self._task.amend(job.item, reply, rejected)
+            except Exception as error:  # noqa: BLE001  (a task's bug: the reply is kept, its row pending)
+                self._stop_for(error)
         amends = job.amends + (amended is not None)
         job = job.evolve(replies=job.replies + 1, limited=0, amended=amended, amends=amends)
         self._follow(settled, job, attempt.number, decision)
-        return settled
 
-    def _failed(self, attempt: Attempt[Item], failure: Failure) -> _Settled:
+    def _failed(self, attempt: Attempt[Item], failure: Failure) -> Settled:
         kind, lane, now = failure.kind, attempt.admission.lane, self._clock()
         silence = lane.silence
         limited = kind is FailureKind.RATE_LIMITED
@@ -381,13 +355,8 @@ class Runner(Generic[Item, Value]):
         decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=self._feed.exhausted)
         if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
             job, decision = job.evolve(amended=None), Again(0.0)
-        settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status, cost_usd=cost)
-        if failure.raw:
-            settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
-        settled.told.append(
-            events.AttemptFailed(
-                job.row_id, attempt.number, str(kind), failure.status, failure.detail, now - attempt.admission.at
-            )
+        settled = settle_failure(
+            job, attempt.number, failure, charged=charged, cost_usd=cost, took=now - attempt.admission.at
         )
         decision = self._elsewhere(settled, lane, decision, kind)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
@@ -421,7 +390,7 @@ class Runner(Generic[Item, Value]):
         """Other endpoints that answer."""
         return [other for other in self._gate.usable if other is not lane and not other.silence.deep]
 
-    def _elsewhere(self, settled: _Settled, lane: Lane, decision: Decision, kind: FailureKind) -> Decision:
+    def _elsewhere(self, settled: Settled, lane: Lane, decision: Decision, kind: FailureKind) -> Decision:
         """What ends a run at its only endpoint only rests or retires one of several: its rows go elsewhere."""
         others = [other for other in self._gate.usable if other is not lane]
         if not others or not isinstance(decision, StopRun):
@@ -436,13 +405,12 @@ class Runner(Generic[Item, Value]):
             return Again(0.0)
         return decision
 
-    def _follow(self, settled: _Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
+    def _follow(self, settled: Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
         """Carry out what was decided about the row."""
         if isinstance(decision, StopRun):
             self.stop(decision)
         elif isinstance(decision, SetAside):
-            settled.records.append(("outcomes", (job.ordinal, SET_ASIDE, decision.reason, attempt, "")))
-            settled.told.append(events.RowSetAside(job.row_id, decision.reason, settled.detail))
+            set_aside(settled, job, attempt, decision.reason)
         else:
             settled.told.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
             now, own_wait = self._clock(), decision.wait > 0 and not decision.everybody  # else the gate holds everybody
@@ -453,26 +421,19 @@ class Runner(Generic[Item, Value]):
             else:
                 self._queue.push(job, at=now + decision.wait if own_wait else None)
 
-    def _record(self, attempt: Attempt[Item], settled: _Settled) -> None:
+    def _record(self, attempt: Attempt[Item], settled: Settled) -> None:
         took = self._clock() - self._open.pop(attempt.number)
-        usage = settled.usage
-        row = (
+        lane = attempt.admission.lane
+        row = attempt_record(
+            settled,
             attempt.number,
             attempt.job.ordinal,
-            self._wall() - took,
-            took,
-            int(settled.paid),
-            int(settled.charged),
-            settled.verdict,
-            settled.status,
-            usage.prompt_tokens if usage else None,
-            usage.completion_tokens if usage else None,
-            settled.cost_usd,
-            settled.detail,
-            attempt.admission.lane.name,
+            sent_at=self._wall() - took,
+            took=took,
+            endpoint=lane.name,
         )
-        landed = (attempt.number, attempt.admission.lane)
-        self._ledger.write([("attempts", row), *settled.records], landed=landed, events=settled.told)
+        landed = (attempt.number, lane)
+        self._ledger.write([row, *settled.records], landed=landed, events=settled.told)
 
     def _stop_for(self, error: Exception) -> None:
         self._fault = self._fault or error
