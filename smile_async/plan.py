@@ -18,6 +18,7 @@ DAY = 86_400.0  # seconds
 CATCHES_UP = 0.13  # of the time at a rate: what is lost at the start is made up for, at 1.15 times the mean rate
 HALVINGS = 40  # of an interval, to find a share
 CPU = "CPU of this machine"
+NOTED = 0.02  # seconds in which a place is neither asked nor free: its request, then its reply, is brought to the disk
 IN_FLIGHT = "requests in flight"
 MOST_ATTEMPTS = 1_000  # replies a row, in place of no limit
 
@@ -252,7 +253,7 @@ def _by_day(name: str, per_day: float, amount: float, otherwise: float) -> Bound
 
 def _in_flight(quota: Quota, rates: Rates, requests: float, first: int) -> Bound:
     """Little's law. Where the number is found from the answers, it doubles from `first` on, as long as that pays."""
-    latency, most = rates.latency if rates.busy is None else rates.busy, quota.most_in_flight
+    latency, most = (rates.latency if rates.busy is None else rates.busy) + NOTED, quota.most_in_flight
     if quota.concurrency is not None or latency <= 0:
         return Bound(IN_FLIGHT, most, requests * latency / most)
     seconds, sent, now = 0.0, 0.0, min(first, most)

@@ -31,6 +31,7 @@ SURE_FOR = 2.0  # seconds between the first and the last of them
 TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
+FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before it is heard of
 MINUTE = 60.0  # seconds
 JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
 SHORTEST = 1.0  # second: periods that are guessed are no shorter
@@ -134,6 +135,7 @@ class RateWindow:
         self._level = self._level_at = 0.0  # of the bucket
         self._signs = _Signs()
         self._strikes = 0
+        self._shared = False  # with others
         self._heard = (-math.inf, 0.0)  # the server's last word: when, and what remains
         self._pacer = self._paced()
 
@@ -159,6 +161,8 @@ class RateWindow:
         fits when the window is empty: it could never go otherwise.
         """
         now = self._clock()
+        if self._shared:
+            reserve = max(reserve, FOR_OTHERS * self.limit)
         if self.bucket:
             missing = min(amount + reserve + GRAIN * self.limit, self.limit) - self._filled(now)
             return max(missing / self.rate, 0.001) if missing > 0 else 0.0
@@ -232,13 +236,15 @@ class RateWindow:
         if self.bucket:
             if remaining < least:
                 self._level -= least - remaining
+                self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
             elif remaining > most + sure:
                 self._level = min(self.limit, self._level + (remaining - most) / 2)
                 if self.guessed:
                     self._weigh(now, remaining, reset, sent_since)
-        elif remaining < least - sure:  # others share the limit, or more is charged than we count: it is used
-            self.remember(now, least - remaining)
+        elif remaining < least - (1.0 if self._shared else sure):
+            self.remember(now, least - remaining)  # others share the limit, or more is charged than we count: it is used
             self._signs = _Signs()
+            self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
         elif remaining > most + sure:
             self._weigh(now, remaining, reset, sent_since)
 
