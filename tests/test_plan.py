@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from smile_async.engine.experience import Fates
-from smile_async.plan import CPU_A_REQUEST, DAY, Place, Plan, Work, predict
+from smile_async.plan import CPU_A_REQUEST, DAY, NOTED, Place, Plan, Work, predict
 from smile_async.rates import Rates, Seen, Size, assumed, learned, size_of
 from smile_async.settings import Limits, Prices, Quota, RetryPolicy
 
 RATES = Rates("a run", per_ascii=0.25, per_other=0.5, completion=400, latency=2.0, first=1.0, later=1.0)
+CYCLE = 2.0 + NOTED  # seconds that a place is taken for one answer
 WORK = Work(1_000, Size(ascii=800_000, other=400_000))
 """A thousand prompts of 800 ASCII and 400 other characters: 800 * 0.25 + 400 * 0.5 = 400 tokens each."""
 
@@ -71,7 +72,7 @@ def test_what_a_filter_ends_is_not_asked_again_and_failed_attempts_are_requests_
         ({"input_tokens_per_minute": 60_000}, "input tokens a minute", 400.0),  # 400,000 at 1,000
         ({"output_tokens_per_minute": 60_000}, "output tokens a minute", 400.0),
         ({"requests_per_minute": 600, "tokens_per_minute": 240_000}, "tokens a minute", 200.0),
-        ({"requests_per_minute": 600, "concurrency": 4}, "requests in flight", 1_000 * 2 / 4),
+        ({"requests_per_minute": 600, "concurrency": 4}, "requests in flight", 1_000 * (2 + NOTED) / 4),
         ({}, "CPU of this machine", 1_000 * CPU_A_REQUEST),
         ({"requests_per_day": 400, "requests_per_minute": 600}, "requests a day", 2 * DAY + 200 / 1_000 * 100),
         ({"tokens_per_day": 800_000, "requests_per_minute": 600}, "requests a minute", 100.0),  # one day's worth
@@ -91,7 +92,7 @@ def test_where_the_number_in_flight_is_found_it_doubles_from_eight() -> None:
     found = plan(concurrency=None)
     [bound] = [bound for bound in found.bounds if bound.name == "requests in flight"]
     assert bound.limit == 1_000
-    assert bound.seconds == pytest.approx(6 * 2 + 496 * 2 / 512)
+    assert bound.seconds == pytest.approx(6 * CYCLE + 496 * CYCLE / 512)
     assert found.seconds == pytest.approx(bound.seconds + 2)
 
 
@@ -99,7 +100,7 @@ def test_where_a_limit_paces_it_begins_with_sixty_four() -> None:
     """64 + 128 + 256 + 512 = 960 in four rounds of 2 s, the other 40 at the ceiling of 1,000 in flight."""
     found = plan(concurrency=None, requests_per_minute=60_000)
     [bound] = [bound for bound in found.bounds if bound.name == "requests in flight"]
-    assert bound.seconds == pytest.approx(4 * 2 + 40 * 2 / 1_000)
+    assert bound.seconds == pytest.approx(4 * CYCLE + 40 * CYCLE / 1_000)
 
 
 # Several endpoints ----------------------------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ def test_two_that_find_their_number_in_flight_double_both() -> None:
     """Each does 500: 8 + 16 + ... + 128 = 248 in five rounds of 2 s, the other 252 at 256 in flight."""
     found = among(Place("a"), Place("b"))
     assert (found.binds, found.bounds[0].limit) == ("requests in flight", 2_000)
-    assert found.bounds[0].seconds == pytest.approx(5 * 2 + 252 * 2 / 256)
+    assert found.bounds[0].seconds == pytest.approx(5 * CYCLE + 252 * CYCLE / 256)
 
 
 def test_a_day_that_one_has_used_up_is_not_waited_for() -> None:

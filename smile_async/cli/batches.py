@@ -1,6 +1,5 @@
 """`smile batch`: a run's rows through the Batch API, or through a file that somebody else works on."""
 
-import asyncio
 import sys
 import time
 from collections.abc import Coroutine, Sequence
@@ -232,6 +231,8 @@ def _server(run: Path, flags: ServerFlags) -> "Sequence[Endpoint] | None":
 
 
 def _run(work: "Coroutine[Any, Any, BatchReport]") -> "BatchReport":
+    import asyncio
+
     return asyncio.run(work)
 
 
