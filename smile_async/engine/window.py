@@ -242,9 +242,8 @@ class RateWindow:
                 if self.guessed:
                     self._weigh(now, remaining, reset, sent_since)
         elif remaining < least - (1.0 if self._shared else sure):
-            self.remember(
-                now, least - remaining
-            )  # others share the limit, or more is charged than we count: it is used
+            # Others share the limit, or more is charged than we count: it is used all the same.
+            self.remember(now, least - remaining)
             self._signs = _Signs()
             self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
         elif remaining > most + sure:
