@@ -221,8 +221,9 @@ class Lane:
                 if _meant(window, word, period):
                     if word.limit is not None and word.limit < window.limit * 0.999:
                         window.resize(word.limit)
-                    if word.remaining is not None:
-                        window.hear(entry, word.remaining, word.reset)
+                    if word.remaining is not None:  # of more than is to be used it says nothing about how ours refills
+                        more = word.limit is not None and word.limit > window.limit * 1.001
+                        window.hear(entry, word.remaining, None if more else word.reset)
                     break
             else:
                 self._learn(word, period)

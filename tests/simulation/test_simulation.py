@@ -24,6 +24,8 @@ KEPT = {
     577: "the same, in a later process",
     1227: "the simulated server billed answers longer than `max_tokens`, beyond what was reserved for them",
     4709: "done was said of a run whose source had grown, when the disk refused before the new rows were read",
+    28563: "an attempt was noted as sent when it was admitted, not when it left",
+    36291: "a server that allows more than is to be used was taken for a bucket that holds it",
 }
 """Seeds of the bugs that the simulation found, and what these were."""
 
