@@ -34,7 +34,7 @@ from smile_async.engine.retry import (
     after_failure,
     after_rejection,
 )
-from smile_async.engine.settlement import Settled, attempt_record, set_aside, settle_failure, settle_reply
+from smile_async.engine.settlement import TASK_ERROR, Settled, attempt_record, set_aside, settle_failure, settle_reply
 from smile_async.engine.task import Item, Rejected, Task, Value
 from smile_async.settings import RetryPolicy
 
@@ -329,6 +329,8 @@ class Runner(Generic[Item, Value]):
                 amended = self._task.amend(job.item, reply, rejected)
             except Exception as error:  # noqa: BLE001  (a task's bug: the reply is kept, its row pending)
                 self._stop_for(error)
+                settled.verdict, settled.detail = TASK_ERROR, type(error).__name__
+                return
         amends = job.amends + (amended is not None)
         job = job.evolve(replies=job.replies + 1, limited=0, amended=amended, amends=amends)
         self._follow(settled, job, attempt.number, decision)
