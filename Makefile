@@ -7,9 +7,11 @@ PIP    := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python
 DEMO   := demo-run
 ROWS   ?= 20000
 ROUNDS ?= 3
+SEEDS  ?= 10000
+FROM   ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit e2e bench bench-peers clean
+.PHONY: help demo test check format unit e2e simulate bench bench-peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +32,9 @@ unit: $(VENV)/.dev  ## fast tests: they wait for nothing
 
 e2e: $(VENV)/.dev  ## tests with real processes, sockets, kills and the embedded model
 	$(BIN)/pytest -m e2e
+
+simulate: $(VENV)/.dev  ## runs with faults, crashes and restarts by seed, on a virtual clock: SEEDS=10000 FROM=0
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 format: $(VENV)/.dev  ## put the sources in order
 	$(BIN)/ruff check --fix .

@@ -171,12 +171,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, simulator() as base_url:
+    with tempfile.TemporaryDirectory() as folder, simulator() as server:
         if keep := pin(0):  # the server has the last core
             keep()
         source = Path(folder) / "psyqa.json"
         write_psyqa(source, arguments.rows)
-        show([measure(source, base_url, arguments.rows) for _ in range(arguments.rounds)])
+        show([measure(source, server.base_url, arguments.rows) for _ in range(arguments.rounds)])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from smile_async.errors import SmileError
     from smile_async.options import Options
     from smile_async.pipeline import generate_corpus, resume_corpus, revalidate_corpus
+    from smile_async.planning import plan_corpus
     from smile_async.prompt.recipe import Recipe, load_recipe
     from smile_async.run_folder import RunStatus, export_corpus, read_status, records
     from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
@@ -28,6 +29,7 @@ _HOMES = {
     "smile_async.errors": ("SmileError",),
     "smile_async.options": ("Options",),
     "smile_async.pipeline": ("generate_corpus", "resume_corpus", "revalidate_corpus"),
+    "smile_async.planning": ("plan_corpus",),
     "smile_async.prompt.recipe": ("Recipe", "load_recipe"),
     "smile_async.run_folder": ("RunStatus", "export_corpus", "read_status", "records"),
     "smile_async.settings": ("Endpoint", "Intake", "Limits", "Prices", "RetryPolicy", "Sampling", "Timeouts"),
@@ -64,6 +66,7 @@ __all__ = [
     "export_corpus",
     "generate_corpus",
     "load_recipe",
+    "plan_corpus",
     "read_status",
     "records",
     "resume_corpus",

@@ -18,6 +18,8 @@ from smile_async.settings import Endpoint, Limits, Quota, Timeouts
 if TYPE_CHECKING:
     import httpx
 
+    from smile_async.provider.dialect import Dialect
+
 LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow, and giving up would only begin anew
 OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
 
@@ -42,7 +44,8 @@ async def answering(
         for endpoint in provider:
             at = replace(options, limits=limits)
             served.append(await stack.enter_async_context(_served(endpoint, recipe, at, client, notify)))
-        yield _named(served), limits
+        names = told_apart([one.name for one in served])
+        yield [replace(one, name=name) for one, name in zip(served, names, strict=True)], limits
 
 
 def _within_open_files(endpoints: Sequence[Endpoint], limits: Limits, notify: Callable[[str], None]) -> Limits:
@@ -78,25 +81,26 @@ async def _served(
         else:
             asked = provider_for(endpoint, recipe, options, client)
             stack.push_async_callback(asked.aclose)
-        yield Served(asked, endpoint_name(endpoint), quota, endpoint.prices, endpoint.weight)
+        yield Served(asked, name_of(endpoint), quota, endpoint.prices, endpoint.weight)
 
 
-def endpoint_name(endpoint: Endpoint) -> str:
-    """What an endpoint is called in reports: as the settings say, or its host."""
+def name_of(endpoint: Endpoint) -> str:
+    """Its own name, or its host. Raises `SettingsError` where it has no address."""
     from smile_async.provider.dialects import base_url_of
 
-    host = "" if endpoint.provider == "local" else urlsplit(base_url_of(endpoint)).netloc
-    return endpoint.name or host or endpoint.provider
+    if endpoint.name or endpoint.provider == "local":
+        return endpoint.name or endpoint.provider
+    return urlsplit(base_url_of(endpoint)).netloc
 
 
-def _named(served: list[Served]) -> list[Served]:
+def told_apart(names: Sequence[str]) -> list[str]:
     """The same names made different: two keys at one host are host and host#2."""
     seen: Counter[str] = Counter()
-    named = []
-    for one in served:
-        seen[one.name] += 1
-        named.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}#{seen[one.name]}"))
-    return named
+    apart = []
+    for name in names:
+        seen[name] += 1
+        apart.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return apart
 
 
 @asynccontextmanager
@@ -128,16 +132,25 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
+def dialect_of(endpoint: Endpoint, recipe: Recipe, options: Options) -> "Dialect":
+    """How the endpoint, which is a server's (not local), is spoken to.
+
+    Raises `SettingsError` for an address, a key or a sampling that cannot be used.
+    """
+    from smile_async.provider.dialects import dialect_for
+
+    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
+    return dialect_for(endpoint, sampling)
+
+
 def provider_for(
     endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None" = None
 ) -> Provider:
     """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
-    Opens nothing yet. Raises `SettingsError` for an address, a key or a sampling that cannot be used.
+    Opens nothing yet. Raises `SettingsError` as `dialect_of` does.
     """
-    from smile_async.provider.dialects import dialect_for
     from smile_async.provider.server import ServerProvider
 
-    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
     # The gate bounds what is in flight, and may be told another number while the run goes on.
-    return ServerProvider(dialect_for(endpoint, sampling), timeouts=options.timeouts, client=client)
+    return ServerProvider(dialect_of(endpoint, recipe, options), timeouts=options.timeouts, client=client)

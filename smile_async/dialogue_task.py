@@ -1,18 +1,24 @@
 """Dialogue generation as a task for the engine: render a row with the recipe, judge the answer by its rules."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from smile_async.dialogue.model import Dialogue
-from smile_async.dialogue.parse import judge
-from smile_async.dialogue.rules import Spoken, Violation
+from smile_async.dialogue.parse import Valid, judge
+from smile_async.dialogue.rules import Spoken
+from smile_async.dialogue.salvage import CUT_OFF, salvage
+from smile_async.dialogue.steps import Step
 from smile_async.engine.job import Message, Reply, Request
 from smile_async.engine.retry import CONTENT_FILTER
-from smile_async.engine.task import Accepted, Rejected, Task
+from smile_async.engine.task import Accepted, Amended, Rejected, Task
+from smile_async.prompt.re_ask import re_ask_text
 from smile_async.prompt.recipe import Recipe
 from smile_async.rows import Seed
+
+MORE_TOKENS = 2  # times the request's own max_tokens, once, after an answer that was cut off there
 
 
 def dialogue_task(
@@ -36,14 +42,33 @@ def dialogue_task(
         verdict = judge(
             reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
         )
-        if isinstance(verdict, Violation):
+        if isinstance(verdict, Valid):
+            return Accepted(verdict.spoken, verdict.flags)
+        saved = salvage(
+            reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
+        )
+        if saved is None:
             return Rejected(str(verdict.code), verdict.detail)
-        return Accepted(verdict.spoken, verdict.flags)
+        return Accepted(saved.valid.spoken, (*saved.valid.flags, *saved.flags), mended=True)
+
+    def amend(seed: Seed, reply: Reply, rejected: Rejected) -> Amended | None:
+        steps = form.salvage.steps
+        if Step.MORE_TOKENS in steps and max_tokens is not None and reply.finish_reason == CUT_OFF:
+            longer = replace(render(seed), max_tokens=MORE_TOKENS * max_tokens)
+            return Amended(longer, Step.MORE_TOKENS)
+        told = re_ask_text(rejected.code, recipe) if Step.RE_ASK in steps and reply.text.strip() else ""
+        if not told:
+            return None
+        asked = render(seed)
+        return Amended(
+            Request((*asked.messages, Message("assistant", reply.text), Message("user", told)), max_tokens), Step.RE_ASK
+        )
 
     return Task(
         name="dialogue",
         render=render,
         accept=accept,
+        amend=amend if Step.MORE_TOKENS in form.salvage.steps or Step.RE_ASK in form.salvage.steps else None,
         dump_item=Seed.dump,
         load_item=Seed.load,
         dump_value=dump_spoken,

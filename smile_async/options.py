@@ -13,11 +13,14 @@ class Options:
     """Everything about a run but its source and folder, with the defaults that suit most.
 
     `recipe` is a built-in name, a path to a TOML file, or a `Recipe`; None is `smile` (`smile-local` with the embedded
-    model). `sampling` overrides the recipe's. Limits, retries, prices and timeouts may change when a run goes on;
-    recipe, model and sampling may not.
+    model). `salvage` overrides which steps the recipe takes to mend a reply that broke a rule: `"all"`, `"none"`,
+    `"speakers,tail"`, a tuple of such names; with the recipe it is kept as the run's rules. `sampling` overrides
+    the recipe's. Limits, retries, prices and timeouts may change when a run goes on; recipe, model and sampling may
+    not.
     """
 
     recipe: str | Path | Recipe | None = None
+    salvage: str | tuple[str, ...] | None = None
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -1,8 +1,8 @@
 """`generate_corpus`: source, recipe, engine, rules and corpus, wired together. The command line calls only this."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -15,14 +15,15 @@ from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
 from smile_async.engine.events import Listener
+from smile_async.engine.feed import Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge
 from smile_async.engine.run import RunReport, StopSwitch, run
-from smile_async.engine.task import Provider
+from smile_async.engine.task import Provider, Task
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SettingsError, SmileError
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe, load_recipe
-from smile_async.rows import Given, expected_rows, opened, rows_identity, seeds
+from smile_async.rows import Given, Seed, expected_rows, opened, rows_identity, seeds
 from smile_async.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -61,11 +62,59 @@ async def generate_corpus(
     when the same call is made again. Raises `SmileError`s: `SourceError` for a bad source, `RunMismatchError` when
     `out` holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
     """
-    folder, options = Path(out), options or Options()
-    endpoints = _endpoints(provider)
-    local = any(endpoint.provider == "local" for endpoint in endpoints)
-    recipe = _with_the_runs_rules(_recipe(options.recipe or (LOCAL_RECIPE if local else "smile")), folder, notify)
-    options = replace(options, recipe=recipe)
+    folder = Path(out)
+    plan = planned(source, folder, provider, options or Options(), notify)
+    options = plan.options
+    async with answering(provider, plan.recipe, options, client, notify) as (asked, limits):
+        try:
+            report = await run(
+                plan.task,
+                plan.rows,
+                folder,
+                provider=asked,
+                limits=limits,
+                retry=options.retry,
+                prices=options.prices,
+                notes=plan.notes,
+                listener=listener,
+                stop=stop,
+                pulse=pulse,
+                retry_reasons=retry_reasons,
+            )
+        except (RunInUseError, RunMismatchError):
+            raise  # another's run: it stays as it is
+        except BaseException:
+            write_what_there_is(folder, notify)
+            raise
+    if report.state == "done":
+        run_folder.write_results(folder)
+    else:
+        write_what_there_is(folder, notify)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a call asks for: the task, the rows (to be read once), what is noted with the run."""
+
+    task: Task[Seed, Any]
+    rows: Iterator[Seed | Unreadable]
+    notes: dict[str, Any]
+    recipe: Recipe
+    options: Options
+
+
+def planned(
+    source: Given,
+    folder: Path,
+    provider: Provider | Endpoint | Sequence[Endpoint],
+    options: Options,
+    notify: Callable[[str], None],
+) -> Plan:
+    """Opens the source and reads nothing of it yet. Raises as `generate_corpus` does."""
+    endpoints = endpoints_of(provider)
+    recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
+    options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
     notes = {
         "source": _source_note(source),
@@ -76,32 +125,7 @@ async def generate_corpus(
     }
     max_tokens = options.sampling.over(recipe.sampling).max_tokens
     task = dialogue_task(recipe, max_tokens=max_tokens, rows=rows_identity(recipe, options.intake))
-    async with answering(provider, recipe, options, client, notify) as (asked, limits):
-        try:
-            report = await run(
-                task,
-                seeds(rows, recipe, options.intake),
-                folder,
-                provider=asked,
-                limits=limits,
-                retry=options.retry,
-                prices=options.prices,
-                notes=notes,
-                listener=listener,
-                stop=stop,
-                pulse=pulse,
-                retry_reasons=retry_reasons,
-            )
-        except (RunInUseError, RunMismatchError):
-            raise  # another's run: it stays as it is
-        except BaseException:
-            _write_what_there_is(folder, notify)
-            raise
-    if report.state == "done":
-        run_folder.write_results(folder)
-    else:
-        _write_what_there_is(folder, notify)
-    return report
+    return Plan(task, seeds(rows, recipe, options.intake), notes, recipe, options)
 
 
 def _with_the_runs_rules(recipe: Recipe, folder: Path, notify: Callable[[str], None]) -> Recipe:
@@ -117,7 +141,7 @@ def _with_the_runs_rules(recipe: Recipe, folder: Path, notify: Callable[[str], N
     return recipe.model_copy(update={"format": before.format})
 
 
-def _write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
+def write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
     """The results of a run that stopped. When they cannot be written either, what stopped it stays the news."""
     if not (folder / schema.DATABASE).exists():
         return
@@ -146,6 +170,25 @@ async def resume_corpus(
     `provider` replaces the endpoint: another address is fine, another model is refused.
     """
     folder = Path(out)
+    source, provider, options = taken_up(folder, provider, changes)
+    return await generate_corpus(
+        source,
+        folder,
+        provider=provider,
+        options=options,
+        listener=listener,
+        stop=stop,
+        client=client,
+        notify=notify,
+        pulse=pulse,
+        retry_reasons=retry_reasons,
+    )
+
+
+def taken_up(
+    folder: Path, provider: Provider | Endpoint | Sequence[Endpoint] | None, changes: Callable[[Options], Options]
+) -> tuple[str | None, Provider | Endpoint | Sequence[Endpoint], Options]:
+    """Source, provider and options of a run that is taken up again, as it was started but for the `changes`."""
     notes = read_notes(folder)
     recipe = Recipe.model_validate(notes["recipe"])
     options = changes(Options.from_notes(notes["options"], recipe))
@@ -164,29 +207,20 @@ async def resume_corpus(
             f'{folder} was started with other settings:\n    recipe: was "{recipe.name}", now "{wanted.name}"',
             hint="Go on without --recipe, or start another run folder; for other rules only: `smile revalidate`.",
         )
-    return await generate_corpus(
-        source,
-        folder,
-        provider=provider,
-        options=options,
-        listener=listener,
-        stop=stop,
-        client=client,
-        notify=notify,
-        pulse=pulse,
-        retry_reasons=retry_reasons,
-    )
+    return source, provider, options
 
 
-async def revalidate_corpus(out: str | Path, recipe: str | Path | Recipe | None = None) -> tuple[Revision, Counts]:
+async def revalidate_corpus(
+    out: str | Path, recipe: str | Path | Recipe | None = None, *, salvage: str | Sequence[str] | None = None
+) -> tuple[Revision, Counts]:
     """Judge every reply of a run again, without asking anybody: after a change of rules, or of this package's.
 
     `recipe`: whose rules to judge by; None is the run's own. Its prompt must be the run's: replies to another prompt
-    are another corpus (`RunMismatchError`).
+    are another corpus (`RunMismatchError`). `salvage`: the steps to mend replies by, in place of the recipe's.
     """
     folder = Path(out)
     before = Recipe.model_validate(read_notes(folder)["recipe"])
-    wanted = before if recipe is None else _recipe(recipe)
+    wanted = (before if recipe is None else _recipe(recipe)).salvaging(salvage)
     # The run stays what it is, under its name: only the rules are others, and `smile retry` then judges by them.
     after = wanted.model_copy(update={"name": before.name, "version": before.version})
     if after.digest != before.digest:
@@ -214,6 +248,12 @@ def read_notes(folder: Path) -> dict[str, Any]:
     return notes
 
 
+def recipe_for(provider: Provider | Endpoint | Sequence[Endpoint], options: Options) -> Recipe:
+    """The recipe that the options name, or the one that suits who is asked."""
+    local = any(endpoint.provider == "local" for endpoint in endpoints_of(provider))
+    return _recipe(options.recipe or (LOCAL_RECIPE if local else "smile")).salvaging(options.salvage)
+
+
 def _recipe(recipe: str | Path | Recipe) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
@@ -231,7 +271,7 @@ def _endpoint_note(endpoint: Endpoint) -> dict[str, Any]:
     return note | {"header_names": sorted(endpoint.headers)}
 
 
-def _endpoints(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
+def endpoints_of(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
     """Those that the settings name; none where the caller brings a provider."""
     if isinstance(provider, Endpoint):
         return [provider]

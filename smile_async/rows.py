@@ -101,7 +101,10 @@ def seeds(source: Source | None, recipe: Recipe, intake: Intake) -> Iterator[See
     if intake.sample is not None:
         bad: list[BadRow] = []
         drawn = sample(source, n=intake.sample, first=intake.sample_from, seed=intake.seed, skipped=bad.append)
-        rows: Iterable[SourceRow | BadRow] = [*bad, *(SourceRow(index, pair) for index, pair in enumerate(drawn))]
+        rows: Iterable[SourceRow | BadRow] = [
+            *bad,
+            *(SourceRow(index, pair) for index, pair in enumerate(islice(drawn, intake.limit))),
+        ]
     else:
         rows = islice(source, intake.limit)
     return _prepared(rows, recipe, intake)

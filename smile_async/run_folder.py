@@ -43,6 +43,7 @@ class RunStatus:
     model: str = ""
     endpoints: Mapping[str, account.EndpointCounts] = field(default_factory=dict)
     changes: Sequence[account.LimitChange] = ()
+    remarks: account.Remarks = field(default_factory=account.Remarks)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that programs may rely on."""
@@ -63,6 +64,10 @@ class RunStatus:
                 "expected": self.expected,
             },
             "reasons": dict(counts.reasons),
+            "salvaged": self.remarks.salvaged,
+            "amended": {
+                step: {"replies": replies, "accepted": good} for step, (replies, good) in self.remarks.amended.items()
+            },
             "attempts": counts.attempts,
             "failures": dict(counts.failures),
             "replies": counts.replies,
@@ -71,6 +76,7 @@ class RunStatus:
             "spend_usd": round(counts.spend_usd, 6),
             "perhaps_usd": round(counts.perhaps_usd, 6),
             "in_flight": counts.in_flight,
+            "in_batches": counts.in_batches,
             "requests_per_minute": round(self.requests_per_minute, 1),
             "tokens_per_minute": round(self.tokens_per_minute, 1),
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left),
@@ -87,12 +93,13 @@ class RunStatus:
 
 def _money_by_attempts(counts: account.Counts) -> dict[str, int]:
     """What became of the money for each attempt: every one is in one of these."""
-    refunded = counts.attempts - counts.replies - counts.perhaps_billed - counts.in_flight
+    reserved = counts.in_flight + counts.in_batches
+    refunded = counts.attempts - counts.replies - counts.perhaps_billed - reserved
     return {
         "settled": counts.replies,
         "refunded": refunded,
         "unknown": counts.perhaps_billed,
-        "reserved": counts.in_flight,
+        "reserved": reserved,
     }
 
 
@@ -110,21 +117,25 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         expected = account.read_meta(reader, "expected_rows")
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
+        remarks = account.read_remarks(reader)
+        lost_usd = reader.execute("SELECT total(ceiling_usd) FROM flights").fetchone()[0]
         requests, tokens = reader.execute(
-            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts WHERE paid AND sent_at + took > ?",
-            (now - RECENT,),
+            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts"
+            " WHERE paid AND sent_at + took > ? AND sent_at <= ?",  # not what a clock that was set back left ahead
+            (now - RECENT, now),
         ).fetchone()
         ended = reader.execute(
-            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt WHERE a.sent_at + a.took > ?",
-            (now - RECENT,),
+            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt"
+            " WHERE a.sent_at + a.took > ? AND a.sent_at <= ?",
+            (now - RECENT, now),
         ).fetchone()[0]
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
         counts = replace(
             counts,
             in_flight=0,
             perhaps_billed=counts.perhaps_billed + counts.in_flight,
-            reserved_usd=0.0,
-            perhaps_usd=counts.perhaps_usd + counts.reserved_usd,
+            reserved_usd=counts.reserved_usd - lost_usd,
+            perhaps_usd=counts.perhaps_usd + lost_usd,
         )
     done = counts.exact and counts.pending == 0
     left = max(
@@ -141,6 +152,7 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         stopped_by="" if running or done else stopped.get("reason", "killed"),
         endpoints=endpoints,
         changes=changes,
+        remarks=remarks,
         **asked,
     )
 

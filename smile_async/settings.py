@@ -204,6 +204,7 @@ class FileSettings(_Settings):
     retry: RetryPolicy = RetryPolicy()
     intake: Intake = Intake()
     recipe: str | None = None
+    salvage: str | tuple[str, ...] | None = None
 
     @field_validator("endpoint", mode="before")
     @classmethod

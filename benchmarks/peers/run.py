@@ -143,7 +143,6 @@ def killed(peer: Peer, python: Path, work: Work, folder: Path, server: Server, a
         answered = served(server)
         process.kill()
         process.wait(10)
-    begun = server.stats()["requests"]
     with started(peer, python, job, folder) as process:
         failed = troubled(peer, process.wait(arguments.timeout), arguments.timeout)
     counted = server.stats(per_prompt=True)
@@ -152,14 +151,14 @@ def killed(peer: Peer, python: Path, work: Work, folder: Path, server: Server, a
     twice = sum(n > 1 for n in lines.values())
     left = f"{len(lines):,} unique" + (f", {twice:,} of them twice" if twice else "")
     ended = f"; second run {failed}" if failed else ""
-    return f"| {peer.name} | {answered:,} | {begun - answered} | {again:,} | {left}{ended} |"
+    return f"| {peer.name} | {answered:,} | {again:,} | {left}{ended} |"
 
 
 def kills(peers: list[Peer], pythons: Pythons, folder: Path, arguments: argparse.Namespace) -> None:
     work = write_work(folder, KILLED_ROWS)
     print(f"\n### Killed (SIGKILL) half way through {work.rows:,} rows, then run again\n")
-    print("| system | answered at the kill | in flight then | asked again | what is left |")
-    print("|---|---|---|---|---|")
+    print("| system | answered at the kill | asked again | what is left |")
+    print("|---|---|---|---|")
     for peer in peers:
         said(f"kills: {peer.name}")
         with simulator("--latency", "base=0.2") as server, tempfile.TemporaryDirectory() as name:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from smile_async.cli import corpus, runs, servers
+from smile_async.cli import batches, corpus, plan, runs, servers
 from smile_async.cli.light import import_help
 from smile_async.errors import SmileError, SourceError
 
@@ -13,7 +13,7 @@ EPILOG = (
     "smile resume; 130 interrupted."
 )
 
-SKIPPING = frozenset({"generate", "prepare"})  # commands that take --skip-bad-rows
+SKIPPING = frozenset({"generate", "plan", "prepare"})  # commands that take --skip-bad-rows
 
 app = typer.Typer(
     name="smile",
@@ -26,6 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 runs.register(app)
+plan.register(app)
+batches.register(app)
 corpus.register(app)
 servers.register(app)
 

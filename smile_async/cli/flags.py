@@ -21,6 +21,7 @@ def option(panel: str, text: str, *names: str, metavar: str | None = None) -> An
 
 
 ASK, ROWS, LIMITS, OUTPUT = "Whom to ask, and how", "Which rows", "Limits", "Output"
+OBSERVERS = "Observers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,21 @@ class OutputFlags:
     json: Annotated[bool, option(OUTPUT, "print the result as one JSON line on stdout", "--json")] = False
     quiet: Annotated[bool, option(OUTPUT, "no progress", "--quiet", "-q")] = False
     verbose: Annotated[bool, option(OUTPUT, "a log line for every event, on stderr", "--verbose", "-v")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverFlags:
+    """Who hears of a run beside the terminal."""
+
     events: Annotated[
-        Path | None, option(OUTPUT, "append every event to this file, a line of JSON each", metavar="JSONL")
+        Path | None, option(OBSERVERS, "append every event to this file, a line of JSON each", metavar="JSONL")
     ] = None
-    metrics_port: Annotated[int | None, option(OUTPUT, "serve Prometheus metrics there; 0: any", metavar="PORT")] = None
-    metrics_host: Annotated[str, option(OUTPUT, "address for that; default 127.0.0.1", metavar="HOST")] = "127.0.0.1"
+    metrics_port: Annotated[int | None, option(OBSERVERS, "serve Prometheus metrics there; 0: any", metavar="PORT")] = (
+        None
+    )
+    metrics_host: Annotated[str, option(OBSERVERS, "address for that; default 127.0.0.1", metavar="HOST")] = "127.0.0.1"
     otel: Annotated[
-        bool, option(OUTPUT, "send OpenTelemetry metrics to OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)", "--otel")
+        bool, option(OBSERVERS, "send OpenTelemetry metrics to OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)", "--otel")
     ] = False
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from smile_async.cli.flags import OutputFlags
+from smile_async.cli.flags import ObserverFlags
 from smile_async.engine.events import Event, Listener
 from smile_async.engine.run import StopSwitch
 from smile_async.errors import MissingExtraError
@@ -13,25 +13,25 @@ from smile_async.errors import MissingExtraError
 
 @asynccontextmanager
 async def observed(
-    run: Path, output: OutputFlags, stop: StopSwitch, notify: Callable[[str], None]
+    run: Path, flags: ObserverFlags, stop: StopSwitch, notify: Callable[[str], None]
 ) -> AsyncIterator[list[Listener]]:
     """The listeners that the flags ask for, while the block runs. Raises `SettingsError` for what cannot be had."""
     from smile_async.observing.desk import controlled
 
     async with AsyncExitStack() as stack:
         listeners = [await stack.enter_async_context(controlled(run, stop, notify))]
-        if output.events is not None:
+        if flags.events is not None:
             from smile_async.observing.event_log import EventLog
 
-            listeners.append(stack.enter_context(EventLog(output.events, notify)))
-        if output.metrics_port is not None:
+            listeners.append(stack.enter_context(EventLog(flags.events, notify)))
+        if flags.metrics_port is not None:
             from smile_async.observing.counters import Counters
             from smile_async.observing.metrics import serving_metrics
 
             listeners.append(counters := Counters())
-            address = stack.enter_context(serving_metrics(counters, output.metrics_host, output.metrics_port))
+            address = stack.enter_context(serving_metrics(counters, flags.metrics_host, flags.metrics_port))
             notify(f"metrics at {address}")
-        if output.otel:
+        if flags.otel:
             listeners.append(stack.enter_context(_telemetry(run)))
         yield listeners
 

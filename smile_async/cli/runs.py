@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smile_async.cli.flags import EndpointFlags, LimitFlags, OutputFlags, RowFlags, grouped
+from smile_async.cli.flags import EndpointFlags, LimitFlags, ObserverFlags, OutputFlags, RowFlags, grouped
 from smile_async.cli.show import print_json
 from smile_async.errors import SmileError
 
@@ -22,6 +22,14 @@ PULSE = 0.5  # seconds between two readings of the gauges
 PATIENCE = 1.0  # seconds that `status` waits for a live run's answer
 Running = Callable[["Listener", "StopSwitch", Callable[[str], None]], Awaitable["RunReport"]]
 
+Salvage = Annotated[
+    str | None,
+    typer.Option(
+        help="mend replies that break a rule: none, all, free, or some of speakers, tail, more-tokens, re-ask",
+        metavar="STEPS",
+        show_default=False,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the run folder", show_default=False)]
 
 
@@ -44,6 +52,9 @@ def generate(
     rows: RowFlags,
     limits: LimitFlags,
     output: OutputFlags,
+    observers: ObserverFlags,
+    *,
+    salvage: Salvage = None,
 ) -> None:
     """Make a validated dialogue of every row, kept in RUN; the same command again goes on where it was left.
 
@@ -55,7 +66,7 @@ def generate(
     from smile_async.pipeline import generate_corpus
 
     settings = settings_from(output.config)
-    options = options_from(settings, endpoint, rows, limits)
+    options = options_from(settings, endpoint, rows, limits, salvage)
     at = endpoints_from(settings, endpoint)
     given = None if source == "-" else source
 
@@ -64,16 +75,18 @@ def generate(
             given, run, provider=at, options=options, listener=listener, stop=stop, notify=notify, pulse=PULSE
         )
 
-    _follow_run(running, f"smile generate {source} -> {run}", run, output)
+    _follow_run(running, f"smile generate {source} -> {run}", run, output, observers)
 
 
 @grouped
-def resume(run: RunFolder, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags) -> None:
+def resume(
+    run: RunFolder, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags, observers: ObserverFlags
+) -> None:
     """Go on with a run that was stopped or killed. What was paid for is kept; limits may be other ones.
 
     smile resume runs/first --rpm 1200
     """
-    _resume(run, endpoint, limits, output, None)
+    _resume(run, endpoint, limits, output, observers, None)
 
 
 @grouped
@@ -86,6 +99,7 @@ def retry(
     endpoint: EndpointFlags,
     limits: LimitFlags,
     output: OutputFlags,
+    observers: ObserverFlags,
 ) -> None:
     """Ask again for the rows that were set aside, with fresh budgets.
 
@@ -97,7 +111,7 @@ def retry(
     if strange := set(reason or ()) - set(there):
         known = ", ".join(there) or "none"
         raise typer.BadParameter(f"no row was set aside for {min(strange)!r}; reasons: {known}", param_hint="--reason")
-    _resume(run, endpoint, limits, output, reason or ())
+    _resume(run, endpoint, limits, output, observers, reason or ())
 
 
 @grouped
@@ -175,11 +189,14 @@ def revalidate(
         str | None,
         typer.Option(help="whose rules to judge by: a built-in name or your TOML file; default the run's own"),
     ] = None,
+    salvage: Salvage = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
 ) -> None:
     """Judge the replies that were paid for by other rules, without asking anybody.
 
     smile revalidate runs/first --recipe smile-checked
+
+    smile revalidate runs/first --salvage all
     """
     import asyncio
 
@@ -187,12 +204,18 @@ def revalidate(
     from smile_async.pipeline import revalidate_corpus
     from smile_async.run_folder import read_status
 
-    revision, counts = asyncio.run(revalidate_corpus(run, recipe))
-    print_json(read_status(run).as_json()) if json else sys.stdout.write(revision_text(revision, counts))
+    revision, counts = asyncio.run(revalidate_corpus(run, recipe, salvage=salvage))
+    found = read_status(run)
+    print_json(found.as_json()) if json else sys.stdout.write(revision_text(revision, counts, found.remarks))
 
 
 def _resume(
-    run: Path, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags, reasons: "list[str] | tuple[()] | None"
+    run: Path,
+    endpoint: EndpointFlags,
+    limits: LimitFlags,
+    output: OutputFlags,
+    observers: ObserverFlags,
+    reasons: "list[str] | tuple[()] | None",
 ) -> None:
     from smile_async.cli.settings import changed_endpoints, changed_options
     from smile_async.pipeline import resume_corpus
@@ -209,10 +232,10 @@ def _resume(
             pulse=PULSE,
         )
 
-    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output)
+    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output, observers)
 
 
-def _follow_run(running: Running, title: str, run: Path, output: OutputFlags) -> None:
+def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, observers: ObserverFlags) -> None:
     """Run with signals and a progress display, print how it ended, exit with its code."""
     from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
@@ -224,7 +247,7 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags) ->
         stop = StopSwitch()
         _drain_on_signals(stop)
         with watching(title, run, quiet=output.quiet, verbose=output.verbose) as (listener, notify):
-            async with observed(run, output, stop, notify) as others:
+            async with observed(run, observers, stop, notify) as others:
                 return await running(together([listener, *others]), stop, notify)
 
     try:

@@ -47,7 +47,9 @@ def _changed_one(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
     )
 
 
-def options_from(settings: FileSettings, flags: EndpointFlags, rows: RowFlags, limits: LimitFlags) -> Options:
+def options_from(
+    settings: FileSettings, flags: EndpointFlags, rows: RowFlags, limits: LimitFlags, salvage: str | None = None
+) -> Options:
     intake = override(
         settings.intake,
         limit=rows.limit,
@@ -62,6 +64,7 @@ def options_from(settings: FileSettings, flags: EndpointFlags, rows: RowFlags, l
     )
     options = Options(
         recipe=flags.recipe or settings.recipe,
+        salvage=salvage if salvage is not None else settings.salvage,
         sampling=override(
             settings.sampling, temperature=flags.temperature, top_p=flags.top_p, max_tokens=flags.max_tokens
         ),

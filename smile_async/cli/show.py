@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smile_async.engine.account import Counts, EndpointCounts, LimitChange
+    from smile_async.batch.desk import BatchReport, BatchState
+    from smile_async.engine.account import Counts, EndpointCounts, LimitChange, Remarks
     from smile_async.engine.revision import Revision
     from smile_async.engine.run import RunReport
     from smile_async.run_folder import RunStatus
@@ -29,16 +30,18 @@ FLAGS_FOR = {
 """What the command line can do about a reason to stop."""
 
 
-def _rows(counts: "Counts") -> list[str]:
+def _rows(counts: "Counts", remarks: "Remarks | None" = None) -> list[str]:
     from smile_async.cli.figures import amount
 
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
     lines.append(f"  accepted   {counts.accepted:,}{share}")
+    lines += _mended(remarks) if remarks is not None else []
     lines.append(f"  set aside  {counts.set_aside:,}")
     lines += [f"    {reason:<16} {rows:,}" for reason, rows in counts.reasons.items()]
     if counts.pending:
-        lines.append(f"  pending    {counts.pending:,}")
+        waits = f", {counts.in_batches:,} of them in batches" if counts.in_batches else ""
+        lines.append(f"  pending    {counts.pending:,}{waits}")
     failed = ", ".join(f"{kind} {times:,}" for kind, times in counts.failures.items())
     lines.append(
         f"  attempts   {counts.attempts:,}, {counts.replies:,} brought a reply" + (f" ({failed})" if failed else "")
@@ -104,20 +107,35 @@ def _limit(value: float | None) -> str:
     return "none" if value is None else f"{value:,.1f}".removesuffix(".0")
 
 
-def report_text(report: "RunReport", status: "RunStatus | None" = None) -> str:
-    """How a run ended, where its corpus is, and what to do next; `status` adds endpoints and changes of limits."""
+def _mended(remarks: "Remarks") -> list[str]:
+    """What salvage came to, where it came to anything."""
+    salvaged = ", ".join(f"{step} {rows:,}" for step, rows in remarks.salvaged.items())
+    lines = [f"    salvaged         {salvaged}"] if salvaged else []
+    for step, (replies, good) in remarks.amended.items():
+        lines.append(f"    {step:<16} {good:,} of {replies:,} asked")
+    return lines
+
+
+def report_text(report: "RunReport", status: "RunStatus") -> str:
+    """How a run ended, where its corpus is, and what to do next; `status` adds what its report does not hold."""
     head = "done" if report.state == "done" else f"stopped ({report.reason})"
-    lines = [f"{report.folder}: {head}", *_rows(report.counts)]
-    if status is not None:
-        lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]
+    lines = [f"{report.folder}: {head}", *_rows(report.counts, status.remarks)]
+    lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]
     lines.append(f"  corpus     {report.folder / 'corpus.jsonl'}")
     if report.counts.set_aside:
         again = f"; ask again: smile retry {report.folder}" if set(report.counts.reasons) - NEVER_ASKED else ""
         lines.append(f"             {report.folder / 'set-aside.jsonl'}{again}")
     if report.state != "done":
-        flags = FLAGS_FOR.get(report.reason, "")
-        lines += ["", *report.message.splitlines(), f"Go on with: smile resume {report.folder}{flags}"]
+        lines += ["", *report.message.splitlines(), _how_to_go_on(report.folder, report.reason)]
     return "\n".join(lines) + "\n"
+
+
+def _how_to_go_on(run: Path, reason: str) -> str:
+    if reason == "collected":
+        return f"Go on with: smile batch submit {run}, or at once: smile resume {run}"
+    if reason == "batch":
+        return f"Go on with: smile batch status {run} --wait"
+    return f"Go on with: smile resume {run}{FLAGS_FOR.get(reason, '')}"
 
 
 def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> str:
@@ -126,7 +144,7 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
 
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
-    lines = [head, asked, *_rows(status.counts)]
+    lines = [head, asked, *_rows(status.counts, status.remarks)]
     if status.expected:
         lines[2] += f", about {status.expected:,} in all"
     lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]
@@ -138,7 +156,7 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
         )
         lines += live_lines(live) if live else []
     elif status.state == "stopped":
-        lines.append(f"Go on with: smile resume {status.folder}")
+        lines.append(_how_to_go_on(status.folder, status.stopped_by))
     return "\n".join(lines) + "\n"
 
 
@@ -177,13 +195,71 @@ def control_text(run: Path, asked: str, answer: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *live_lines(stands)]) + "\n"
 
 
-def revision_text(revision: "Revision", counts: "Counts") -> str:
+def batches_text(report: "BatchReport", now: float) -> str:
+    """How the batches stand, what was brought home, and what to do next."""
+    lines = [
+        f"{report.folder}: {len(report.batches):,} batch{'' if len(report.batches) == 1 else 'es'}",
+        *[_batch(one, now) for one in report.batches],
+    ]
+    done = report.collected
+    if brought := done.accepted + done.set_aside + done.again + done.not_run:
+        lines.append(
+            f"  collected  {brought:,}: accepted {done.accepted:,}, set aside {done.set_aside:,}, "
+            f"to be asked again {done.again:,}, not run {done.not_run:,}"
+        )
+    if done.strange:
+        lines.append(f"  left out   {done.strange:,} lines of no row that waits (collected before, or another run's)")
+    lines += _rows(report.counts)
+    if done.stopped:
+        lines += ["", *done.stopped.message.splitlines()]
+    if report.stopped_by:
+        lines += ["", STAYED_BACK[report.stopped_by]]
+    return "\n".join([*lines, *_next(report)]) + "\n"
+
+
+STAYED_BACK = {
+    "budget": "The budget has no room for more rows in batches: they are pending (--budget).",
+    "tokens": "No more tokens may wait at once (--enqueued): the other rows are pending.",
+    "bytes": "One row is larger than a file may be (--most-mb).",
+}
+
+
+def _batch(one: "BatchState", now: float) -> str:
+    from smile_async.cli.figures import duration
+
+    note = one.note
+    told = f"{note.state}, {note.completed + note.failed:,} of {note.requests:,} done" if note.remote else note.state
+    waits = f"{one.waiting:,} rows wait" if one.waiting else "collected"
+    age = f"{duration(max(now - note.made_at, 0.0))} old"
+    left = f", expires in {duration(max(note.expires_at - now, 0.0))}" if one.waiting and note.expires_at else ""
+    where = f" ({note.remote})" if note.remote else f" ({note.place})"
+    detail = f": {note.detail}" if note.detail else ""
+    return f"  batch {note.number:<4} {told}; {waits}; {age}{left}{where}{detail}"
+
+
+def _next(report: "BatchReport") -> list[str]:
+    run, counts = report.folder, report.counts
+    if report.done:
+        return [f"  corpus     {run / 'corpus.jsonl'}"]
+    lines = []
+    if report.at_server:
+        lines.append(f"Collect with: smile batch status {run} --wait")
+    elif report.waiting and all(one.note.state == "offline" for one in report.waiting):
+        lines.append(f"Bring the results with: smile batch import {run} RESULTS.jsonl")
+    elif report.waiting:
+        lines.append(f"Finish handing over with: smile batch submit {run}")
+    if counts.pending > counts.in_batches or not counts.exact:
+        lines.append(f"Other rows are pending: smile batch submit {run}, or at once: smile resume {run}")
+    return lines
+
+
+def revision_text(revision: "Revision", counts: "Counts", remarks: "Remarks") -> str:
     lines = [
         (
             f"judged again: {revision.accepted:,} accepted ({revision.newly_accepted:,} of them newly), "
             f"{revision.set_aside:,} set aside ({revision.newly_set_aside:,} newly)"
         ),
-        *_rows(counts),
+        *_rows(counts, remarks),
     ]
     if revision.unjudged:
         lines.insert(1, f"  {revision.unjudged:,} rows never had a reply and stay as they are")

@@ -127,6 +127,8 @@ def _broken(
     if not answer.lines:
         yield Violation(Code.EMPTY, "no text")
         return
+    if not answer.spoken and not rules.bad_speaker and any(role is not None for role, _ in answer.lines):
+        yield Violation(Code.EMPTY, "speakers and no words")  # else nothing would be a dialogue
     yield from broken_form(answer.lines, form, answer.text)
     if answer.spoken:
         yield from broken_content(answer.spoken, form, source)
@@ -142,15 +144,18 @@ def _refused(answer: _Answer, finish_reason: str | None, refusal: str | None) ->
     return None
 
 
-def _read(text: str, form: DialogueFormat) -> _Answer:
+def without_escapes(text: str) -> str:
+    """The answer without thoughts, and with a real line break for every kind of one."""
     if "<" in text:
         text = _without_thoughts(text)
     text = text.lstrip("\ufeff \t\r\n")
     if "\\" in text:
         text = _WRITTEN_BREAK.sub("\n", text) if "\\\\n" in text else text.replace("\\n", "\n")
-    if "\r" in text:
-        text = text.replace("\r", "\n")
-    text = text.strip()
+    return text.replace("\r", "\n") if "\r" in text else text
+
+
+def _read(text: str, form: DialogueFormat) -> _Answer:
+    text = without_escapes(text).strip()
     if spoken := _all_spoken(text, form):
         return _Answer(text, spoken, spoken)
     lines = _lines(text, form)

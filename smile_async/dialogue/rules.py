@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from smile_async.dialogue import quality
 from smile_async.dialogue.model import QAPair
+from smile_async.dialogue.steps import SalvageSettings
 
 Line: TypeAlias = tuple[str | None, str]
 """One line of an answer: the role that speaks it (None: no label stands before it) and what is said, stripped."""
@@ -90,6 +91,7 @@ class DialogueFormat(BaseModel):
     bold_labels: bool = False
     """Also read `**求助者:**` and `**求助者**:`, as models that write Markdown do. The paper's rule 3 does not."""
     rules: RuleSwitches = RuleSwitches()
+    salvage: SalvageSettings = SalvageSettings()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "DialogueFormat":
@@ -102,7 +104,18 @@ class DialogueFormat(BaseModel):
         if self.rules.wrong_language and quality.script_of(self.language) is None:
             known = ", ".join(quality.known_languages())
             raise ValueError(f"wrong-language cannot judge language {self.language!r}: it knows {known}")
+        self._check_salvage(labels)
         return self
+
+    def _check_salvage(self, labels: list[str]) -> None:
+        for role, synonyms in self.salvage.synonyms.items():
+            if role not in self.roles:
+                raise ValueError(f"salvage.synonyms: {role!r} is not a role: choose one of {', '.join(self.roles)}")
+            others = [each for other, more in self.salvage.synonyms.items() if other != role for each in more]
+            if clash := set(synonyms) & {*labels, *others}:
+                raise ValueError(f"salvage.synonyms: {min(clash)!r} is a label already: give it to one role, once")
+        if strange := sorted(self.salvage.texts.keys() - set(Code)):
+            raise ValueError(f"salvage.texts: {strange[0]!r} is no rule's code: there are {', '.join(Code)}")
 
     def __copy__(self) -> "DialogueFormat":
         """A copy derives its own values: `model_copy(update=...)` would else go on with those of the original."""
@@ -199,13 +212,19 @@ def broken_content(spoken: Sequence[Spoken], form: DialogueFormat, source: QAPai
 
 def english_words(said: str) -> int:
     """Length in words of the first English sentence; 0 when there is none."""
+    found = english_in(said)
+    return 0 if found is None else len(found[0].split())
+
+
+def english_in(said: str) -> "re.Match[str] | None":
+    """The first English sentence."""
     if " " not in said and "\t" not in said:
-        return 0  # white space must part the words, and Chinese has none
+        return None  # white space must part the words, and Chinese has none
     for run in _LATIN_RUN.finditer(said):
         words = run[0].split()
         if any(word.strip('"“‘(')[:1].islower() for word in words):
-            return len(words)
-    return 0
+            return run
+    return None
 
 
 def _beyond_the_paper(contents: Sequence[str], form: DialogueFormat, source: QAPair | None) -> Iterator[Violation]:

@@ -13,6 +13,7 @@ from smile_async.engine.job import PERHAPS_BILLED, FailureKind
 
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
+SALVAGED = "salvaged:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Counts:
 
     `exact`: the source was read to its end, so that `total` is all of it. `perhaps_billed`: attempts without a reply
     that the server may have charged for, `perhaps_usd` what these cost at most, on top of `spend_usd`; `reserved_usd`:
-    what those in flight may cost at most.
+    what those in flight and in batches may cost at most.
     """
 
     total: int = 0
@@ -41,6 +42,8 @@ class Counts:
     perhaps_usd: float = 0.0
     reserved_usd: float = 0.0
     in_flight: int = 0
+    in_batches: int = 0
+    """Pending rows that wait in a batch: nobody else asks them meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ def read_account(connection: sqlite3.Connection) -> tuple[Counts, dict[str, Endp
             )
         ]
         flights = connection.execute("SELECT count(*), total(ceiling_usd) FROM flights").fetchone()
+        batched = connection.execute("SELECT count(*), total(ceiling_usd) FROM batched").fetchone()
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
         models = connection.execute("SELECT key, value FROM meta WHERE key GLOB ?", (f"{MODELS}*",)).fetchall()
     finally:
@@ -141,7 +145,7 @@ def read_account(connection: sqlite3.Connection) -> tuple[Counts, dict[str, Endp
         name: _endpoint([one for one in sums if one.endpoint == name], named.get(name, ()))
         for name in sorted({one.endpoint for one in sums})
     }
-    return _counts(total, ends, sums, flights, exact=exact), endpoints
+    return _counts(total, ends, sums, flights, batched, exact=exact), endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +184,15 @@ def _failures(sums: Iterable[_Sum]) -> dict[str, int]:
 
 
 def _counts(
-    total: int, ends: list[tuple[str, str, int]], sums: list[_Sum], flights: tuple[int, float], *, exact: bool
+    total: int,
+    ends: list[tuple[str, str, int]],
+    sums: list[_Sum],
+    flights: tuple[int, float],
+    batched: tuple[int, float],
+    *,
+    exact: bool,
 ) -> Counts:
-    in_flight, reserved_usd = flights
+    (in_flight, reserved_usd), (in_batches, held_usd) = flights, batched
     accepted = sum(rows for state, _, rows in ends if state == ACCEPTED)
     set_aside = sum(rows for state, _, rows in ends if state == SET_ASIDE)
     every = _endpoint(sums, ())
@@ -193,7 +203,7 @@ def _counts(
         set_aside=set_aside,
         pending=total - accepted - set_aside,
         reasons={reason: rows for state, reason, rows in sorted(ends, key=lambda end: -end[2]) if state == SET_ASIDE},
-        attempts=every.attempts + in_flight,
+        attempts=every.attempts + in_flight + in_batches,
         failures=every.failures,
         replies=every.replies,
         perhaps_billed=sum(count for kind, count in every.failures.items() if kind in PERHAPS_BILLED_KINDS),
@@ -201,9 +211,42 @@ def _counts(
         completion_tokens=every.completion_tokens,
         spend_usd=every.spend_usd,
         perhaps_usd=every.perhaps_usd,
-        reserved_usd=reserved_usd,
+        reserved_usd=reserved_usd + held_usd,
         in_flight=in_flight,
+        in_batches=in_batches,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """`flags`: accepted rows by each flag they bear. `amended`: replies to requests that had been changed after a
+    rejection, by how they were changed, and how many of these replies were accepted."""
+
+    flags: Mapping[str, int] = field(default_factory=dict)
+    amended: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def salvaged(self) -> dict[str, int]:
+        """Accepted rows by each step that mended them (flags `salvaged:STEP`), the most frequent first."""
+        steps = {flag.removeprefix(SALVAGED): rows for flag, rows in self.flags.items() if flag.startswith(SALVAGED)}
+        return dict(sorted(steps.items(), key=lambda step: -step[1]))
+
+
+def read_remarks(connection: sqlite3.Connection) -> Remarks:
+    """Counts over rows that bear a flag and replies to changed requests: both are few."""
+    flags: dict[str, int] = {}
+    noted = connection.execute(
+        "SELECT note, count(*) FROM outcomes WHERE state = ? AND note <> '' GROUP BY note", (ACCEPTED,)
+    )
+    for note, rows in noted.fetchall():
+        for flag in note.split():
+            flags[flag] = flags.get(flag, 0) + rows
+    asked = connection.execute(
+        """SELECT a.step, count(*), total(o.state = ?) FROM amended a JOIN attempts t ON t.attempt = a.attempt
+           LEFT JOIN outcomes o ON o.ordinal = t.ordinal AND o.attempt = a.attempt GROUP BY a.step""",
+        (ACCEPTED,),
+    )
+    return Remarks(flags, {step: (replies, int(good)) for step, replies, good in asked.fetchall()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,24 +274,39 @@ Sent = tuple[float, float, float, str]
 def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list[Sent]:
     """The attempts since the wall clock's time `since`, the oldest first.
 
-    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last.
+    Refused ones took no tokens, others without a count are taken for the mean. Read backwards from the last. What lies
+    in the future was sent before the wall clock was set back: the last of it is taken for sent just now, the others for
+    so much older, so that limits hold over the step.
     """
+    newest: float | None = None
     found: list[tuple[float, int | None, int | None, str, bool]] = []
     rows = connection.execute(
         "SELECT sent_at, prompt_tokens, completion_tokens, endpoint, verdict = ? FROM attempts ORDER BY attempt DESC",
         (str(FailureKind.RATE_LIMITED),),
     )
-    for row in rows:
-        if row[0] < since:
+    for told, *rest in rows:
+        sent_at = told
+        if told > now:
+            newest = told if newest is None else newest
+            sent_at = now - (newest - told)
+        elif told < since:
             break
-        if row[0] <= now:  # else the wall clock was set back
-            found.append(row)
+        if since <= sent_at <= now:
+            found.append((sent_at, *rest))
     rows.close()
     counted = [(prompt, completion) for _, prompt, completion, _, _ in found if prompt or completion]
     means = tuple(sum(tokens) / len(counted) for tokens in zip(*counted, strict=True)) or (0.0, FIRST_COMPLETION)
     return sorted(
         (at, *((0.0, 0.0) if refused else means if prompt is None else (float(prompt), float(completion or 0))), name)
         for at, prompt, completion, name, refused in found
+    )
+
+
+def last_attempt(connection: sqlite3.Connection) -> int:
+    """The highest number that an attempt has, those in batches included; 0 when there is none."""
+    return _one(
+        connection,
+        "SELECT max((SELECT coalesce(max(attempt), 0) FROM attempts), (SELECT coalesce(max(attempt), 0) FROM batched))",
     )
 
 
@@ -259,7 +317,7 @@ def read_meta(connection: sqlite3.Connection, key: str) -> Any:
 
 
 def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator[PendingRow]:
-    """Rows that were read and have no outcome, in order.
+    """Rows that were read, have no outcome and wait in no batch, in order.
 
     The list is made once, in a temporary table, and read by pages: an open cursor would keep the ledger's log from
     being folded back for as long as the rows take to be asked.
@@ -271,7 +329,8 @@ def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator
         """INSERT INTO temp.waiting SELECT r.ordinal, total(a.paid), total(a.charged)
            FROM rows r LEFT JOIN outcomes o ON o.ordinal = r.ordinal
                        LEFT JOIN attempts a ON a.ordinal = r.ordinal AND a.attempt >= ?
-           WHERE o.ordinal IS NULL AND r.item IS NOT NULL GROUP BY r.ordinal""",
+           WHERE o.ordinal IS NULL AND r.item IS NOT NULL AND r.ordinal NOT IN (SELECT ordinal FROM batched)
+           GROUP BY r.ordinal""",
         (since,),
     )
     last = -1
@@ -292,8 +351,8 @@ def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
     """Accepted rows with their values, in the source's order."""
     rows = connection.execute(
         """SELECT r.row_id, r.source_id, r.item, s.value, o.note
-           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+           FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
     )
     for row_id, source_id, item, value, note in rows:
         yield ResultRow(row_id, source_id, bytes(item), bytes(value), tuple(note.split()))
@@ -303,8 +362,8 @@ def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, by
     """Row id, source id, value and flags of the accepted rows, in the source's order, without their items."""
     rows = connection.execute(
         """SELECT r.row_id, r.source_id, s.value, o.note
-           FROM results s JOIN rows r ON r.ordinal = s.ordinal JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""
+           FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
+           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
     )
     for row_id, source_id, value, note in rows:  # not `yield from`: it would close the cursor, perhaps too late
         yield row_id, source_id, bytes(value), note

@@ -19,6 +19,10 @@ LEAST_GROWTH = 1.5  # of a limit: a smaller change says nothing about speed
 LEAST_ROUND = 16  # answers: fewer say too little
 PATIENT_ROUNDS = 64  # rounds between two tries at most, where growing did not pay
 QUIET_FIRST, QUIET_MOST = 3, 12  # rounds without a refusal before more is tried; doubles when a try is refused
+BURST = 1.0  # seconds: refusals so close are one piece of news
+ABOUT, NEARLY = 0.1, 0.95  # of a number in flight: about the same, and nearly as many
+FADING = 1 / 64  # weight of one answer in the share of refusals
+MANY = 0.08  # of answers: so many refusals are not random
 TOLD_FROM = 1.25  # a limit that has grown or shrunk by so much is a change worth telling
 
 
@@ -38,8 +42,8 @@ class Concurrency:
 
     Slow start adds one for each answer, so that a round (as many answers as the limit) doubles it, until a refusal or
     a round that did not pay: if by Little's law (limit / latency) the server gave less than `WORTH` of the growth back
-    as speed, the growth is taken back. After that a round adds a twentieth. From a refusal on, the number that the
-    server then held is a ceiling, above which one more is tried now and then. `fixed`: the caller named the number; it
+    as speed, the growth is taken back. After that a round adds a twentieth. A number at which the server refused twice
+    is a ceiling, above which one more is tried now and then. `fixed`: the caller named the number; it
     is used from the start, and only refusals make it smaller for a while. `first` is where slow start begins.
     """
 
@@ -58,10 +62,15 @@ class Concurrency:
         self._last_round: tuple[float, float] | None = None  # mean limit and speed
         self._pause = 0  # rounds until more is tried
         self._patience = 2  # rounds, doubles
-        self._ceiling: int | None = None  # what the server held when it refused
+        self._ceiling: int | None = None  # what the server is known to hold
+        self._suspect: int | None = None  # what it held when it refused for the first time
+        self._before = 0  # the limit before that
+        self._tried = False  # the ceiling is one more than what was met, for a try
+        self._refusals = 0.0  # share of answers that were refusals, fading
+        self._burst_at = -math.inf
+        self._cutting = False
         self._quiet = QUIET_FIRST
         self._since_refusal = 0  # answers
-        self._stale = 0  # answers with a stamp above this were admitted before the last cut
 
     def __repr__(self) -> str:
         return f"<Concurrency [{self.limit} of at most {self.most}]>"
@@ -74,7 +83,14 @@ class Concurrency:
     def answered(self, stamp: int, latency: float, now: float) -> None:
         """An answer, `latency` seconds after its request left; `stamp` is what `admitted` had returned."""
         self._since_refusal += 1
+        self._refusals -= self._refusals * FADING
         if self.limit >= self.most or stamp > self.limit:
+            return
+        if self._suspect is not None and self._since_refusal >= self.limit:
+            if self.limit >= self._before:  # it holds as many as ever: what it refused, it refused at random
+                self._suspect = None
+            else:
+                self._set(self.limit + 1, now, "approached again")
             return
         if self._slow_start and not self._troubled and self._used and self._in_time(now):
             self._set(self.limit + 1, now, "slow start")
@@ -87,24 +103,66 @@ class Concurrency:
         """The server failed (5xx, timeout): no growth this round."""
         self._troubled = True
 
-    def refused(self, stamp: int, in_flight: int, now: float, reason: str = "refused: it holds no more") -> None:
-        """Too many: the server holds the `in_flight` that it did not refuse, and no more.
+    def refused(self, in_flight: int, now: float, reason: str = "refused: it holds no more") -> None:
+        """Too many, says the server, and `in_flight` others are under way there.
 
-        Only a request that was admitted under the present limit, or a lower one, says something new.
+        It may refuse at random, too. What it minds is the number if it refuses again at about the same one, after it
+        was approached once more; a refusal well below a number that it was seen to hold is ignored, unless there are
+        many.
         """
+        self._refusals += (1 - self._refusals) * FADING
         self._slow_start = False
-        if stamp > self.limit:
+        level, burst = max(1, in_flight), now - self._burst_at < BURST
+        if burst:  # the same news: what is left when all of it has come is what the server holds
+            if self._cutting and level < self.limit:
+                self._cut(level, now, reason)
             return
-        again = self._ceiling is not None and self._since_refusal < 2 * self._quiet * self.limit
+        self._burst_at, self._cutting = now, False
+        many = self._refusals > MANY
+        if self._ceiling is not None:
+            if level >= NEARLY * self._ceiling:
+                self._met_again(now, reason)
+            elif many:
+                self._meet(level, now, reason)
+        elif self._suspect is not None and (abs(level - self._suspect) <= ABOUT * self._suspect or many):
+            self._meet(level, now, reason)
+        else:
+            self._before = max(self.limit, self._before)
+            self._cutting = True
+            self._cut(level, now, reason)
+
+    def met(self, in_flight: int, now: float, reason: str = "refused: it holds no more") -> None:
+        """The server was found to hold so many and no more."""
+        self._slow_start = False
+        if self._ceiling is not None and in_flight >= NEARLY * self._ceiling:
+            self._met_again(now, reason)
+        else:
+            self._meet(max(1, in_flight), now, reason)
+
+    def _cut(self, level: int, now: float, reason: str) -> None:
+        """For now; it is approached again after a round."""
+        self._suspect, self._since_refusal = min(level, self.limit), 0
+        self._set(self._suspect, now, reason)
+
+    def _meet(self, level: int, now: float, reason: str) -> None:
+        """What the server holds is known now."""
+        self._ceiling, self._suspect, self._tried = min(level, self.limit), None, False
+        self._since_refusal, self._quiet = 0, QUIET_FIRST
+        self._set(self._ceiling, now, reason)
+
+    def _met_again(self, now: float, reason: str) -> None:
+        assert self._ceiling is not None
+        if self._tried or self._since_refusal < self.limit:  # one too many, or what was on its way was counted in
+            self._ceiling, self._tried = max(1, self._ceiling - 1), False
+        again = self._since_refusal < 2 * self._quiet * self.limit
         self._quiet = min(self._quiet * 2, QUIET_MOST) if again else QUIET_FIRST
         self._since_refusal = 0
-        self._ceiling = max(1, min(self.limit, in_flight))
-        self._set(self._ceiling, now, reason)
+        self._set(min(self.limit, self._ceiling), now, reason)
 
     def set(self, most: int, now: float, reason: str) -> None:
         """From now on exactly so many, if the server takes them: somebody said it."""
         self.most = most
-        self._ceiling = None
+        self._ceiling = self._suspect = None
         self._set(most, now, reason)
         if self.limit != self._told:  # however small a change: somebody asked for it
             self._note(now, reason)
@@ -147,7 +205,7 @@ class Concurrency:
         if self._ceiling is None or self.limit < self._ceiling:
             self._set(self.limit + max(1, int(self.limit * GROWTH)), now, "all places used, none refused")
         elif self._since_refusal >= self._quiet * self.limit:
-            self._ceiling = self.limit + 1
+            self._ceiling, self._tried = self.limit + 1, True
             self._set(self.limit + 1, now, "one more tried")
 
     def _set(self, limit: int, now: float, reason: str) -> None:

@@ -22,9 +22,11 @@ MARGIN = 0.98  # of a rate that was measured
 SAME = 0.03  # two counts of a minute that differ by less are the same
 STEP = 1.02  # growth of what was found, a try
 QUIET_RATE, QUIET_WINDOW, QUIET_MOST = 10.0, 60.0, 300.0  # seconds before a try; doubles when one is refused
+TELLING = 2.0  # seconds between two refusals, after which the same count of a minute means a window
 ENOUGH = 4  # requests admitted between two refusals that measure a rate
 FORGOTTEN = 120.0  # seconds after which a refusal is a first one again
-IN_VAIN = 3  # refusals well below what was found: it is not that
+AGREE = 0.15  # two measures of a rate that differ by less
+IN_VAIN = 2  # refusals well below what was found: it is not that
 WINDOW = 60.0  # seconds: the period of most limits
 BURST = 0.1  # seconds of the rate that may go at once
 
@@ -56,6 +58,10 @@ class FoundRate:
         self._next_try = math.inf
         self._tried = False  # what is in force is a try
         self._in_vain = 0
+        self._at_random = 0  # refusals after which it took as many as before
+        self._last_measure = 0.0  # of the rate
+        self._agreed = 0  # measures in a row
+        self._needed = 2  # of these, to believe it
 
     def __repr__(self) -> str:
         return f"<FoundRate [{'none' if self.rate is None else f'{self.rate:.2f} a second'}]>"
@@ -64,11 +70,11 @@ class FoundRate:
         """Seconds until one more may go, for the pace and for the slow approach after a refusal."""
         wait = 0.0
         if self._ramp_from is not None:
-            rounds = (now - self._ramp_from) / RAMP
-            if rounds < 0:
-                return -rounds * RAMP
-            if in_flight + 1 > 2.0 ** min(rounds, 20):
-                wait = (math.log2(in_flight + 1) - rounds) * RAMP + 1e-3
+            since, ramp = now - self._ramp_from, RAMP / 2.0**self._at_random
+            if since < 0:
+                return -since
+            if in_flight + 1 > 2.0 ** min(since / ramp, 20):
+                wait = math.log2(in_flight + 1) * ramp - since + 1e-3
         return wait if self.rate is None else max(wait, self._due - now)
 
     def started(self, now: float, in_flight: int, places: int) -> None:
@@ -80,7 +86,8 @@ class FoundRate:
         self._bins[-1][1] += 1
         self._admitted += 1
         if self._ramp_from is not None and in_flight >= places:
-            self._ramp_from = None
+            self._ramp_from = None  # it takes as many as before: perhaps it refuses at random
+            self._at_random = min(self._at_random + 1, 4)
         if self.rate is not None:
             self._due = max(self._due, now - BURST) + 1 / self.rate
 
@@ -103,6 +110,8 @@ class FoundRate:
         self._since, self._admitted, self._ramp_from = now, 0, now + hold
         if self.rate is not None or self.window is not None:
             return self._again(now, admitted, passed, minute)
+        if self._ramp_from is not None and self._at_random:
+            self._at_random -= 1
         if passed > FORGOTTEN:  # the first
             return None
         held = self._held
@@ -111,9 +120,9 @@ class FoundRate:
             if in_flight + 1 >= held:  # where it was met before: nothing is to be approached
                 self._ramp_from = None
             return Finding("places", in_flight)
-        if minute >= 2 * ENOUGH and abs(minute - before) <= SAME * before:
+        if passed >= TELLING and minute >= 2 * ENOUGH and abs(minute - before) <= SAME * before:
             return self._find_window(now, minute)
-        return self._find_rate(now, admitted / passed * MARGIN) if admitted >= ENOUGH else None
+        return self._measured(now, admitted / passed) if admitted >= ENOUGH else None
 
     def grow(self, now: float) -> Finding | None:
         """Nobody has refused for a while, and what was found is what holds requests back: a little more."""
@@ -149,7 +158,15 @@ class FoundRate:
             return None
         self.rate = self.window = None
         self._in_vain, self._since, self._next_try = 0, -math.inf, math.inf
+        self._agreed, self._last_measure, self._needed = 0, 0.0, self._needed + 1
         return Finding("free", math.inf)
+
+    def _measured(self, now: float, rate: float) -> Finding | None:
+        """A rate is believed when it was measured again, and after a false one only when it was so more often."""
+        agrees = self._last_measure > 0 and abs(rate - self._last_measure) <= AGREE * rate
+        self._agreed = self._agreed + 1 if agrees else 1
+        self._last_measure = rate
+        return self._find_rate(now, rate * MARGIN) if self._agreed >= self._needed else None
 
     def _find_rate(self, now: float, rate: float) -> Finding:
         self.rate, self._tried = rate, False

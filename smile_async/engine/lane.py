@@ -22,6 +22,8 @@ SAME_PERIOD = 0.3  # of a period: two that differ by less are one
 FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
 
+IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
+
 Wait = tuple[float, str]
 """Seconds until a request may go, and what it waits for; 0 and nothing: now."""
 
@@ -37,7 +39,7 @@ class Served:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Taken:
     """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under."""
 
@@ -107,7 +109,7 @@ class Lane:
         if self.retired:
             return math.inf, "retired"
         if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency.limit):
-            return math.inf, "first reply" if self.alone else "in flight"
+            return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
         wait = self.found.wait(now, self.in_flight)
@@ -126,7 +128,9 @@ class Lane:
     async def take(self, expected: Expected) -> Taken:
         """Count a request in. Follow a `wait` of 0 with it."""
         self.in_flight += 1
-        taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
+        taken: tuple[tuple[RateWindow, Entry], ...] = ()
+        if self.windows:
+            taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
         self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
         return Taken(taken, self.concurrency.admitted(self.in_flight))
 
@@ -160,7 +164,7 @@ class Lane:
         if self.found.rate is not None or self.found.window is not None:
             before = self.found.rate or math.inf
             if (finding := self.found.grow(now)) is not None:
-                self._act_on(finding, taken.stamp, before, "nobody refused for a while: a little more is tried")
+                self._act_on(finding, before, "nobody refused for a while: a little more is tried")
         if self.concurrency.changes:
             self._note()
 
@@ -169,19 +173,28 @@ class Lane:
         now = self.clock()
         for window, _ in taken.windows:
             window.refuted()
+        if any(window.is_told for window in self.windows):
+            return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
-            return  # a limit that is known, and the server says when it has room: nothing is to be found out
+            return  # a limit that is known, and the server says when it has room
         before = self.found.rate or math.inf
         finding = self.found.refused(now, self.in_flight, fresh=fresh, hold=hold)
         if finding is not None:
-            self._act_on(finding, taken.stamp, before, "refused")
+            self._act_on(finding, before, "refused")
         self._note()
 
-    def _act_on(self, finding: Finding, stamp: int, before: float, reason: str) -> None:
+    def overloaded(self) -> None:
+        """The server says: not now (503, 529). While it answers others, that is a number in flight that it holds."""
+        self.concurrency.troubled()
+        if not self.silence.deep:
+            self.concurrency.refused(self.in_flight, self.clock(), "overloaded")
+            self._note()
+
+    def _act_on(self, finding: Finding, before: float, reason: str) -> None:
         """What was found of a limit that nobody had named."""
         now, found = self.clock(), self._found_window
         if finding.what == "places":
-            self.concurrency.refused(stamp, int(finding.value), now)
+            self.concurrency.met(int(finding.value), now)
             return
         if finding.what == "window":
             if found is None:
@@ -206,11 +219,12 @@ class Lane:
                 continue
             period = word.period or period_of(word)
             for window, entry in taken.windows:
-                if window.what == word.what and abs(window.period - period) <= SAME_PERIOD * period:
+                if _meant(window, word, period):
                     if word.limit is not None and word.limit < window.limit * 0.999:
                         window.resize(word.limit)
-                    if word.remaining is not None:
-                        window.hear(entry, word.remaining, word.reset)
+                    if word.remaining is not None:  # of more than is to be used it says nothing about how ours refills
+                        more = word.limit is not None and word.limit > window.limit * 1.001
+                        window.hear(entry, word.remaining, None if more else word.reset)
                     break
             else:
                 self._learn(word, period)
@@ -219,10 +233,10 @@ class Lane:
         """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
         if word.limit is None:
             return
-        known = [window for window in self.windows if window.what == word.what]
-        if any(abs(window.period - period) <= SAME_PERIOD * period for window in known):
+        if any(_meant(window, word, period) for window in self.windows):
             return  # already heard, by an answer to a request that left before
-        window = RateWindow(word.limit, period, clock=self.clock, what=word.what)
+        guessed = word.period is None and period == MINUTE
+        window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
         if word.remaining is not None and word.remaining < word.limit:
             window.remember(self.clock(), word.limit - word.remaining)
         self.windows.append(window)
@@ -253,6 +267,20 @@ def _label(window: RateWindow) -> str:
     names = {1.0: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
     every = names.get(window.period) or f"{window.period:g} s"
     return f"{window.what.replace('_', ' ')} a {every}"
+
+
+def _meant(window: RateWindow, word: LimitWord, period: float) -> bool:
+    """Whether the word is about the window: the same kind, and the same period, or the same limit where the word names
+    no period (a server that enforces a minute's limits in shorter windows tells what is left of those)."""
+    if window.what != word.what:
+        return False
+    if word.period is None and (window.guessed or _alike(window.limit, word.limit)):
+        return True
+    return abs(window.period - period) <= SAME_PERIOD * period
+
+
+def _alike(known: float, told: int | None) -> bool:
+    return told is not None and abs(known - told) <= 0.01 * known
 
 
 def period_of(word: LimitWord) -> float:

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ from smile_async.engine import schema
 from smile_async.engine.events import Event
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
-GATHER = 0.01  # seconds: how long a commit waits for company
+GATHER = 0.01  # seconds: how long a commit waits for company; a request waits as long before it leaves
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK = "lock"
@@ -35,20 +36,24 @@ Row = tuple[Any, ...]
 Landed = tuple[int, Any]
 """The number of an attempt that is over, and what the caller wants to be told then."""
 OnCommit = Callable[["Batch"], None]
-WIDTHS = {"rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6}
+WIDTHS = {
+    "rows": 5, "flights": 5, "attempts": 13, "replies": 7, "outcomes": 5, "results": 2, "changes": 6, "amended": 2,
+    "batches": 18, "batched": 5,
+}  # fmt: skip
 """Columns of the tables that are appended to, in the order in which a batch writes them."""
-JUDGED = frozenset({"outcomes", "results"})  # may change when rules do
+JUDGED = frozenset({"outcomes", "results", "batches"})  # may change: when rules do, or a server is further
 
 
 @dataclass(slots=True)
 class Batch:
     """What the next commit writes, by table; `landed` are attempts that are over, whose flights are taken off, as are
-    those that were `withdrawn` before they left; `departing` may leave once it is done; `events` are what to tell then,
-    `last` the number of the last write in it."""
+    those that were `withdrawn` before they left; `released` are rows that wait in no batch any more; `departing` may
+    leave once it is done; `events` are what to tell then, `last` the number of the last write in it."""
 
     tables: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in WIDTHS})
     landed: list[Landed] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
     departing: list[Any] = field(default_factory=list)
     meta: list[tuple[str, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -63,6 +68,7 @@ class Batch:
             self.tables[table].extend(rows)
         self.landed += later.landed
         self.withdrawn += later.withdrawn
+        self.released += later.released
         self.departing += later.departing
         self.meta += later.meta
         self.events += later.events
@@ -135,6 +141,15 @@ class Ledger:
         self._on_commit = on_commit
         self._on_trouble = on_trouble
 
+    def reserve(self, in_flight: int) -> bool:
+        """Keep room on the disk for the replies of so many requests in flight; False: there is none, and what was kept
+        before stays."""
+        try:
+            _reserve(self.folder, in_flight)
+        except OSError:
+            return False
+        return True
+
     def write(
         self,
         records: Iterable[tuple[str, Row]] = (),
@@ -142,6 +157,7 @@ class Ledger:
         landed: Landed | None = None,
         departing: Any = None,
         withdrawn: int | None = None,
+        released: Iterable[int] = (),
         meta: tuple[str, Any] | None = None,
         events: Iterable[Event] = (),
     ) -> None:
@@ -159,6 +175,7 @@ class Ledger:
                 batch.departing.append(departing)
             if withdrawn is not None:
                 batch.withdrawn.append(withdrawn)
+            batch.released.extend(released)
             if meta is not None:
                 batch.meta.append((meta[0], orjson.dumps(meta[1]).decode()))
             batch.events.extend(events)
@@ -280,17 +297,22 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
             _insert(connection, table, rows)
     for chunk in _chunks([*(number for number, _ in batch.landed), *batch.withdrawn]):
         connection.execute(f"DELETE FROM flights WHERE attempt IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
+    for chunk in _chunks(batch.released):
+        connection.execute(f"DELETE FROM batched WHERE ordinal IN ({schema.marks(len(chunk))})", chunk)  # noqa: S608 (marks)
     for key, value in batch.meta:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
     connection.execute("COMMIT")
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
-    values = f"({schema.marks(WIDTHS[table])})"
-    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
     for chunk in _chunks(rows):
-        statement = f"{verb} INTO {table} VALUES {','.join([values] * len(chunk))}"
-        connection.execute(statement, list(chain.from_iterable(chunk)))
+        connection.execute(_insertion(table, len(chunk)), list(chain.from_iterable(chunk)))
+
+
+@cache
+def _insertion(table: str, rows: int) -> str:
+    verb = "INSERT OR REPLACE" if table in JUDGED else "INSERT"  # what was read or paid for is never written over
+    return f"{verb} INTO {table} VALUES {','.join([f'({schema.marks(WIDTHS[table])})'] * rows)}"
 
 
 def _utf8(value: Any) -> Any:
@@ -357,19 +379,27 @@ def _note_lost_flights(connection: sqlite3.Connection) -> None:
     """)
 
 
-def _keep_reserve(folder: Path, in_flight: int) -> None:
-    """Keep room on the disk for the replies in flight: it is given up when the disk is full."""
+def _reserve(folder: Path, in_flight: int) -> None:
+    """Keep room on the disk for so many replies: it is given up when the disk is full. Raises `OSError`."""
     path = folder / RESERVE
-    size = RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, size)
-        finally:
-            os.close(descriptor)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, _reserve_size(in_flight))
+    finally:
+        os.close(descriptor)
+
+
+def _reserve_size(in_flight: int) -> int:
+    return RESERVE_AT_LEAST + in_flight * RESERVE_PER_REQUEST
+
+
+def _keep_reserve(folder: Path, in_flight: int) -> None:
+    try:
+        _reserve(folder, in_flight)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        (folder / RESERVE).unlink(missing_ok=True)
+        size = _reserve_size(in_flight)
         raise StoppedError(
             f"{folder}: the disk has less than {size / 1e6:.0f} MB free for the replies in flight ({error.strerror}).",
             reason="disk",

@@ -13,7 +13,7 @@ from typing import Any
 from smile_async.engine.estimate import Expected, TokenEstimate
 from smile_async.engine.events import Gauge, Pulse
 from smile_async.engine.job import Request, Usage
-from smile_async.engine.lane import Lane, Taken, Wait
+from smile_async.engine.lane import IN_FLIGHT, Lane, Taken, Wait
 
 DEVIATIONS = 4.5  # of the sum of tokens in flight: what of the token limit stays free for answers longer than expected
 
@@ -22,7 +22,7 @@ class BudgetSpentError(Exception):
     """The next request might cost more than is left, and nothing in flight can give any back."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that makes one three times as dear, and thousands a second are made
 class Admission:
     """What one attempt took at the gate. `number` counts admissions of this process from 1."""
 
@@ -45,6 +45,7 @@ class Gate:
         budget_usd: float | None = None,
         spent_usd: float = 0.0,
         perhaps_usd: float = 0.0,
+        reserved_usd: float = 0.0,
         estimate: TokenEstimate | None = None,
     ) -> None:
         self.lanes = tuple(lanes)
@@ -52,7 +53,7 @@ class Gate:
         self.estimate = estimate or TokenEstimate()
         self.spent_usd = spent_usd
         self.perhaps_usd = perhaps_usd  # what attempts without a reply may have cost at most: never given back
-        self.reserved_usd = 0.0  # what is in flight may cost at most
+        self.reserved_usd = reserved_usd  # what is in flight, and in batches, may cost at most
         self.paused = False
         self.binding = ""  # what the dispatcher waits for, or waited for last
         self.waited: dict[str, float] = {}  # seconds, by what was waited for
@@ -61,6 +62,7 @@ class Gate:
         self._number = 0
         self._waiter: asyncio.Future[None] | None = None
         self._waiting: tuple[str, float] | None = None  # for what, since when
+        self._waiting_for = ""
 
     def __repr__(self) -> str:
         return f"<Gate [{self.in_flight} in flight at {', '.join(lane.name for lane in self.lanes)}]>"
@@ -102,13 +104,13 @@ class Gate:
         self.paused = paused
         self.wake()
 
-    def limit_concurrency(self, most: int) -> None:
+    def limit_concurrency(self, most: int, reason: str = "told to") -> None:
         """At most so many in flight from now on, shared out among the endpoints by weight (at least one each)."""
         lanes = self.usable
         weights = sum(lane.served.weight for lane in lanes)
         for lane in lanes:
             share = max(1, int(most * lane.served.weight / weights))
-            lane.concurrency.set(share, self._clock(), "told to")
+            lane.concurrency.set(share, self._clock(), reason)
         self.wake()
 
     async def room(self) -> None:
@@ -173,7 +175,8 @@ class Gate:
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
-        self.wake()
+        if self._waiting_for != IN_FLIGHT:  # its place is free only when it is saved
+            self.wake()
         return cost
 
     def saved(self, lanes: Iterable[Lane]) -> None:
@@ -216,6 +219,7 @@ class Gate:
         self, within: float = math.inf, what: str = "", *, or_done: "asyncio.Future[Any] | None" = None
     ) -> None:
         """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds; `what` for."""
+        self._waiting_for = what
         if what:
             self.binding = what
         loop = asyncio.get_running_loop()
@@ -252,8 +256,8 @@ class Gate:
     def _wait_to_start(self) -> Wait:
         if self.paused:
             return math.inf, "paused"
-        now = self._clock()
-        return min([lane.wait_to_start(now) for lane in self.lanes])
+        now, lanes = self._clock(), self.lanes
+        return lanes[0].wait_to_start(now) if len(lanes) == 1 else min([lane.wait_to_start(now) for lane in lanes])
 
     def _choose(self, expected: Expected) -> tuple[Lane, Wait]:
         """The lane with room that has the least to do; where none has, the one that will have it first."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Generic
 
-from smile_async.engine.task import Item
+from smile_async.engine.task import Amended, Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Job(Generic[Item]):
     """One row on its way. `ordinal` is its place in the run (from 0), `replies` and `failures` what it cost so far.
 
     `limited`: refusals for rate (429) of this one while others were admitted; `refused_at`: the clock's time of the
-    last of them.
+    last of them. `amended`: what to ask in place of the row's own request; `amends`: how often the task has given one;
+    both are forgotten when the process ends: the row is then asked plainly.
     """
 
     ordinal: int
@@ -26,6 +27,8 @@ class Job(Generic[Item]):
     failures: int = 0
     limited: int = 0
     refused_at: float = -math.inf
+    amended: Amended | None = None
+    amends: int = 0
 
     def evolve(self, **changes: Any) -> "Job[Item]":
         return replace(self, **changes)

@@ -10,7 +10,7 @@ from smile_async.engine import account
 from smile_async.engine.feed import BAD_ROW, DUPLICATE
 from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.schema import marks
+from smile_async.engine.schema import legible, marks
 from smile_async.engine.task import Accepted, Item, Task, Value
 
 PAGE = 500  # rows judged before they are written: memory follows this
@@ -36,21 +36,25 @@ def reopen(ledger: Ledger, reasons: Iterable[str] = ()) -> int:
     wanted = tuple(reasons)
     which = f"AND reason IN ({marks(len(wanted))})" if wanted else ""
     connection = ledger.connection
-    connection.execute("BEGIN IMMEDIATE")
-    changed = connection.execute(
-        f"DELETE FROM outcomes WHERE state = ? AND reason NOT IN (?, ?) {which}",  # noqa: S608 (marks)
-        (account.SET_ASIDE, *NEVER_ASKED, *wanted),
-    ).rowcount
-    connection.execute("INSERT OR REPLACE INTO meta SELECT 'budget_from', 1 + coalesce(max(attempt), 0) FROM attempts")
-    connection.execute("COMMIT")
+    with legible(ledger.folder):
+        connection.execute("BEGIN IMMEDIATE")
+        changed = connection.execute(
+            f"DELETE FROM outcomes WHERE state = ? AND reason NOT IN (?, ?) {which}",  # noqa: S608 (marks)
+            (account.SET_ASIDE, *NEVER_ASKED, *wanted),
+        ).rowcount
+        connection.execute(
+            "INSERT OR REPLACE INTO meta SELECT 'budget_from', 1 + coalesce(max(attempt), 0) FROM attempts"
+        )
+        connection.execute("COMMIT")
     return changed
 
 
 async def rejudge(
     ledger: Ledger, reader: sqlite3.Connection, task: Task[Item, Value], notes: Mapping[str, Any]
 ) -> Revision:
-    """Judge every kept reply by `task.accept` as it is now: a row takes its first good reply, or its last reply's
-    reason. Rows still pending are settled only by a good reply. `notes` are kept with the run."""
+    """Judge every kept reply by `task.accept` as it is now: a row takes its first good reply (before one that had
+    to be mended, its first that had not), or its last reply's reason. Rows still pending are settled only by a good
+    reply. `notes` are kept with the run."""
     before = dict(reader.execute("SELECT ordinal, state FROM outcomes"))
     seen = {account.ACCEPTED: 0, account.SET_ASIDE: 0}
     newly = {account.ACCEPTED: 0, account.SET_ASIDE: 0}
@@ -83,11 +87,18 @@ def _verdict(
 ) -> tuple[str, list[tuple[str, tuple[Any, ...]]]]:
     item = task.load_item(replies[0].item)
     reason = detail = ""
+    best: tuple[int, Accepted[Value]] | None = None
     for kept in replies:
         verdict = task.accept(item, Reply(kept.text, kept.finish_reason, refusal=kept.refusal))
-        if isinstance(verdict, Accepted):
-            outcome = (ordinal, account.ACCEPTED, "", kept.attempt, " ".join(verdict.flags))
-            value = (ordinal, task.dump_value(verdict.value))
-            return account.ACCEPTED, [("outcomes", outcome), ("results", value)]
-        reason, detail = verdict.code, verdict.detail
-    return account.SET_ASIDE, [("outcomes", (ordinal, account.SET_ASIDE, reason, replies[-1].attempt, detail))]
+        if not isinstance(verdict, Accepted):
+            reason, detail = verdict.code, verdict.detail
+        elif not verdict.mended:
+            best = (kept.attempt, verdict)
+            break
+        elif best is None:
+            best = (kept.attempt, verdict)
+    if best is None:
+        return account.SET_ASIDE, [("outcomes", (ordinal, account.SET_ASIDE, reason, replies[-1].attempt, detail))]
+    attempt, good = best
+    outcome = (ordinal, account.ACCEPTED, "", attempt, " ".join(good.flags))
+    return account.ACCEPTED, [("outcomes", outcome), ("results", (ordinal, task.dump_value(good.value)))]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from smile_async.engine import account, schema
+from smile_async.engine.batches import waiting_rows
 from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.lane import MINUTE, Lane, Served
@@ -23,6 +24,8 @@ from smile_async.engine.silence import Silence
 from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import SettingsError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
+
+IN_BATCHES = "batch"  # the reason of a run that only waits for batches
 
 Tell = Callable[[Sequence[Event]], None]
 
@@ -163,8 +166,8 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
     wall = clock if deterministic else time.time
     lanes = [Lane(one, one.quota or limits, one.prices or prices or Prices(), clock) for one in served]
     _check_lanes(lanes, limits)
-    identity = {"task": task.name, **task.identity, **served[0].provider.identity}
-    in_flight = sum(lane.quota.most_in_flight for lane in lanes)
+    identity = identity_of(task, served[0].provider.identity)
+    in_flight = sum(lane.concurrency.limit for lane in lanes)
     ledger = Ledger.open(folder, identity, in_flight=in_flight, threaded=threaded)
     try:
         if retry_reasons is not None:
@@ -172,7 +175,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
         with closing(schema.open_reader(folder)) as reader:
             with schema.legible(folder):  # not around the run itself: a source may be a database, too
                 before = _begin(ledger, reader, notes or {}, listen)
-                first_attempt = 1 + _last_attempt(reader)
+                first_attempt = 1 + account.last_attempt(reader)
                 sent = account.sent_since(reader, wall() - _memory(lanes), wall())
             gate = Gate(
                 lanes,
@@ -180,18 +183,21 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
                 budget_usd=limits.budget_usd,
                 spent_usd=before.spend_usd,
                 perhaps_usd=before.perhaps_usd,
+                reserved_usd=before.reserved_usd,
             )
             gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
             for lane in lanes:
                 lane.silence = Silence(proven=before.replies > 0)
                 lane.models = set(account.read_meta(reader, account.MODELS + lane.name) or ())
+            feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
             runner = Runner(
                 task,
                 ledger,
-                Feed(items, task, ledger, reader, identity, threaded=threaded),
+                feed,
                 gate,
                 retry or RetryPolicy(),
                 first_attempt=first_attempt,
+                reserved_for=in_flight,
                 listener=listen,
                 uniform=(deterministic or random).random,
                 wall=wall,
@@ -199,12 +205,21 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             (stop or StopSwitch()).connect(runner)
             with _pulsing(gate, runner.tell, pulse):
                 await runner.run()
-                if runner.stopped is not None:
-                    ledger.write(meta=("stopped", {"reason": runner.stopped.reason}))
+                stopped = runner.stopped or waiting_in_batches(reader)
+                if stopped is not None:
+                    ledger.write(meta=("stopped", {"reason": stopped.reason}))
     finally:
         await finish(ledger.close())
     with schema.reading(folder) as reader:
-        return _report(folder, account.read_counts(reader), runner.stopped, listen)
+        counts = account.read_counts(reader)
+        # What the ledger says of the source may be an earlier process's word: this one must have read it to its end.
+        done = stopped is None or (feed.exhausted and counts.exact and counts.pending == 0)
+        return _report(folder, counts, None if done else stopped, listen)
+
+
+def identity_of(task: Task[Any, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """All that shapes a run's requests; `answers` is the provider's part (`Provider.identity`)."""
+    return {"task": task.name, **task.identity, **answers}
 
 
 def _check_lanes(lanes: Sequence[Lane], limits: Limits) -> None:
@@ -241,16 +256,21 @@ def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any],
     return before
 
 
-def _last_attempt(reader: sqlite3.Connection) -> int:
-    return int(reader.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()[0])
+def waiting_in_batches(reader: sqlite3.Connection) -> StopRun | None:
+    """Why a run that asked all it could is not done: rows wait in a batch, whose answers have to be fetched."""
+    waiting = waiting_rows(reader)
+    if not waiting:
+        return None
+    rows, which = sum(waiting.values()), ", ".join(str(number) for number in sorted(waiting))
+    told = f"{rows:,} row{'' if rows == 1 else 's'} wait in batch{'' if len(waiting) == 1 else 'es'} {which}"
+    return StopRun(IN_BATCHES, f"{told}: nobody else asks them until their results are collected.")
 
 
 def _report(
     folder: Path, counts: account.Counts, stopped: StopRun | None, listen: Callable[[Event], None]
 ) -> RunReport:
-    done = stopped is None or (counts.exact and counts.pending == 0)
-    reason, message = ("", "") if done or stopped is None else (stopped.reason, stopped.message)
-    state = "done" if done else "stopped"
+    reason, message = ("", "") if stopped is None else (stopped.reason, stopped.message)
+    state = "done" if stopped is None else "stopped"
     listen(RunEnded(state, reason, counts.accepted, counts.set_aside, counts.pending))
     return RunReport(folder, state, reason, message, counts)
 

@@ -10,21 +10,22 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
-from smile_async.engine.account import ACCEPTED, LOST, MODELS, SET_ASIDE
+from smile_async.engine.account import LOST, MODELS
 from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request, Usage
+from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request
 from smile_async.engine.lane import Lane
-from smile_async.engine.ledger import Batch, Ledger, Row
+from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
     CHARGED,
+    ROW_FINAL,
     STUBBORN,
     Again,
     Decision,
@@ -33,7 +34,8 @@ from smile_async.engine.retry import (
     after_failure,
     after_rejection,
 )
-from smile_async.engine.task import Accepted, Item, Task, Value
+from smile_async.engine.settlement import TASK_ERROR, Settled, attempt_record, set_aside, settle_failure, settle_reply
+from smile_async.engine.task import Item, Rejected, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
@@ -57,7 +59,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt(Generic[Item]):
     """One request on its way. `number` counts the attempts of the run, over all its processes, from 1."""
 
@@ -65,27 +67,6 @@ class Attempt(Generic[Item]):
     job: Job[Item]
     request: Request
     admission: Admission
-
-
-@dataclass(slots=True)
-class _Settled:
-    """What an attempt came to: how it is recorded, what follows, and what to tell once that is committed."""
-
-    verdict: str
-    paid: bool = False
-    charged: bool = False
-    detail: str = ""
-    status: int | None = None
-    usage: Usage | None = None
-    cost_usd: float = 0.0
-    records: list[tuple[str, Row]] = field(default_factory=list)
-    told: list[events.Event] = field(default_factory=list)
-
-
-def _rejected(attempt: Attempt[Any], reply: Reply, settled: _Settled, took: float) -> events.ReplyRejected:
-    verdict, detail, cost, lane = settled.verdict, settled.detail, settled.cost_usd, attempt.admission.lane
-    told = attempt.job.row_id, attempt.number, verdict, detail, reply.usage, cost, lane.name, took, reply.model
-    return events.ReplyRejected(*told)
 
 
 class Runner(Generic[Item, Value]):
@@ -101,6 +82,7 @@ class Runner(Generic[Item, Value]):
         policy: RetryPolicy,
         *,
         first_attempt: int = 1,
+        reserved_for: int = 0,
         listener: events.Listener = lambda _event: None,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], float] | None = None,
@@ -112,15 +94,16 @@ class Runner(Generic[Item, Value]):
         self._gate = gate
         self._policy = policy
         self._attempts_before = first_attempt - 1
+        self._reserved_for = reserved_for  # requests in flight, whose replies have room kept free on the disk
         self._listener = listener
         self._uniform = uniform
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they left, to be given up in it
         self._boarding: dict[int, Attempt[Item]] = {}  # admitted; they leave when they have been noted on the disk
-        self._open: set[int] = set()  # attempts that left and are not recorded
+        self._open: dict[int, float] = {}  # attempts that left and are not recorded, and when they left
         self._dispatcher: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
         self.stopped: StopRun | None = None
@@ -218,7 +201,7 @@ class Runner(Generic[Item, Value]):
             if job is None:
                 return
             try:
-                request = self._task.render(job.item)
+                request = job.amended.request if job.amended is not None else self._task.render(job.item)
                 if self._gate.budget_usd is not None:
                     request = bounded(request)
                 if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
@@ -233,7 +216,7 @@ class Runner(Generic[Item, Value]):
         while True:
             now, reading = self._clock(), self._feed.reading()
             # While nothing answers, others are asked before those that failed: perhaps it is only these.
-            others_first = self._all_silent() and reading is None and not self._feed.exhausted
+            others_first = reading is None and self._all_silent() and not self._feed.exhausted
             job = None if others_first else self._queue.pop(now)
             if job is None and (reading is None or not (self._queue or self._gate.in_flight)):
                 job = await self._feed.next() or self._queue.pop(self._clock())  # the latter: what came back meanwhile
@@ -252,6 +235,9 @@ class Runner(Generic[Item, Value]):
             await self._gate.change(within, "source" if reading else "rows", or_done=reading)
 
     def _all_silent(self) -> bool:
+        lanes = self._gate.lanes
+        if len(lanes) == 1:
+            return lanes[0].silence.deep
         return all(lane.silence.deep for lane in self._gate.usable)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
@@ -259,19 +245,31 @@ class Runner(Generic[Item, Value]):
         attempt = Attempt(self._attempts_before + admission.number, job, request, admission)
         flight = (attempt.number, job.ordinal, self._wall(), admission.ceiling_usd, admission.lane.name)
         self._boarding[attempt.number] = attempt
+        if admission.number % 64 == 0:
+            self._keep_room()
         self._ledger.write([("flights", flight)], departing=attempt)
+
+    def _keep_room(self) -> None:
+        """Room on the disk for as many replies as the limits in flight have grown to, or no growth."""
+        wanted = sum([lane.concurrency.limit for lane in self._gate.usable])
+        if wanted <= self._reserved_for:
+            return
+        if self._ledger.reserve(2 * wanted):
+            self._reserved_for = 2 * wanted
+        else:
+            self._gate.limit_concurrency(max(self._reserved_for, 1), "no room on the disk for the replies of more")
 
     def _depart(self, attempt: Attempt[Item]) -> None:
         if self._boarding.pop(attempt.number, None) is None:
             return  # withdrawn meanwhile
         attempt.admission.lane.departed(attempt.admission.taken)
-        self._open.add(attempt.number)
-        task = self._loop.create_task(self._ask(attempt, self._clock()))
-        self._tasks.add(task)
+        self._open[attempt.number] = left = self._clock()
+        task = self._loop.create_task(self._ask(attempt, left))
+        self._tasks[task] = None
         task.add_done_callback(partial(self._landed, attempt))
 
     def _landed(self, attempt: Attempt[Item], task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if attempt.number in self._open:  # noted here: one that is cancelled before its first step never gets to `_ask`
             self._lose(attempt, INTERRUPTED if task.cancelled() else "")
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
@@ -303,9 +301,9 @@ class Runner(Generic[Item, Value]):
         cost = self._gate.settle(admission, attempt.request, None, perhaps=True)
         took = self._clock() - admission.at
         told = events.AttemptFailed(job.row_id, attempt.number, LOST, None, detail, took, admission.lane.name, cost)
-        self._record(attempt, _Settled(LOST, detail=detail, cost_usd=cost, told=[told]))
+        self._record(attempt, Settled(LOST, detail=detail, cost_usd=cost, told=[told]))
 
-    def _note_changes(self, lane: Lane, settled: _Settled) -> None:
+    def _note_changes(self, lane: Lane, settled: Settled) -> None:
         """Limits that this answer has changed."""
         for change in lane.changes:
             before, at = None if math.isinf(change.before) else change.before, self._wall()
@@ -316,7 +314,7 @@ class Runner(Generic[Item, Value]):
 
     # Settle ------------------------------------------------------------------------------------------------------
 
-    def _replied(self, attempt: Attempt[Item], reply: Reply, took: float) -> _Settled:
+    def _replied(self, attempt: Attempt[Item], reply: Reply, took: float) -> Settled:
         lane = attempt.admission.lane
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
         lane.silence.end(attempt.admission.at)
@@ -327,39 +325,31 @@ class Runner(Generic[Item, Value]):
             lane.models.add(reply.model)
             self._ledger.write(meta=(MODELS + lane.name, sorted(lane.models)))
         job = attempt.job
-        kept = (
-            "replies",
-            (attempt.number, job.ordinal, reply.text, reply.finish_reason, reply.refusal, reply.model, None),
-        )
-        settled = _Settled(ACCEPTED, paid=True, usage=reply.usage, cost_usd=cost, records=[kept])
-        try:
-            verdict = self._task.accept(job.item, reply)
-            if isinstance(verdict, Accepted):
-                value = self._task.dump_value(verdict.value)
-                settled.records += [
-                    ("outcomes", (job.ordinal, ACCEPTED, "", attempt.number, " ".join(verdict.flags))),
-                    ("results", (job.ordinal, value)),
-                ]
-                settled.told.append(
-                    events.RowAccepted(
-                        job.row_id, attempt.number, verdict.flags, reply.usage, cost, lane.name, took, reply.model
-                    )
-                )
-                return settled
-        except Exception as error:  # noqa: BLE001  (a task's bug: the reply is paid for, so it is kept, its row pending)
-            self._stop_for(error)
-            settled.verdict, settled.detail = "task-error", type(error).__name__
-            settled.told.append(_rejected(attempt, reply, settled, took))
-            return settled
-        settled.verdict, settled.detail = verdict.code, verdict.detail
-        settled.told.append(_rejected(attempt, reply, settled, took))
-        job = job.evolve(replies=job.replies + 1, limited=0)
-        self._follow(
-            settled, job, attempt.number, after_rejection(verdict.code, replies=job.replies, policy=self._policy)
-        )
+        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost, lane.name, took)
+        if job.amended is not None:
+            settled.records.append(("amended", (attempt.number, job.amended.step)))
+        if isinstance(trouble, Exception):
+            self._stop_for(trouble)
+        elif trouble is not None:
+            self._follow_rejection(settled, attempt, reply, trouble)
         return settled
 
-    def _failed(self, attempt: Attempt[Item], failure: Failure, took: float) -> _Settled:
+    def _follow_rejection(self, settled: Settled, attempt: Attempt[Item], reply: Reply, rejected: Rejected) -> None:
+        """Ask again, once with a request that the task has amended, or set the row aside."""
+        job, amended = attempt.job, None
+        decision = after_rejection(rejected.code, replies=job.replies + 1, policy=self._policy)
+        if self._task.amend is not None and isinstance(decision, Again) and job.amends == 0:
+            try:
+                amended = self._task.amend(job.item, reply, rejected)
+            except Exception as error:  # noqa: BLE001  (a task's bug: the reply is kept, its row pending)
+                self._stop_for(error)
+                settled.verdict, settled.detail = TASK_ERROR, type(error).__name__
+                return
+        amends = job.amends + (amended is not None)
+        job = job.evolve(replies=job.replies + 1, limited=0, amended=amended, amends=amends)
+        self._follow(settled, job, attempt.number, decision)
+
+    def _failed(self, attempt: Attempt[Item], failure: Failure, took: float) -> Settled:
         kind, lane, now = failure.kind, attempt.admission.lane, self._clock()
         silence = lane.silence
         limited = kind is FailureKind.RATE_LIMITED
@@ -373,26 +363,16 @@ class Runner(Generic[Item, Value]):
         decision = after_failure(
             failure,
             charged=job.failures if charged else 0,
-            streak=silence.failures,
+            streak=silence.streak,
             probing=silence.deep,
             policy=self._policy,
             uniform=self._uniform(),
         )
         decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=self._feed.exhausted)
-        settled = _Settled(str(kind), charged=charged, detail=failure.detail, status=failure.status, cost_usd=cost)
-        if failure.raw:
-            settled.records.append(("replies", (attempt.number, job.ordinal, None, None, None, None, failure.raw)))
-        settled.told.append(
-            events.AttemptFailed(
-                job.row_id,
-                attempt.number,
-                str(kind),
-                failure.status,
-                failure.detail,
-                took,
-                lane.name,
-                cost,
-            )
+        if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
+            job, decision = job.evolve(amended=None), Again(0.0)
+        settled = settle_failure(
+            job, attempt.number, failure, charged=charged, cost_usd=cost, took=took, endpoint=lane.name
         )
         decision = self._elsewhere(settled, lane, decision, kind)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
@@ -402,6 +382,8 @@ class Runner(Generic[Item, Value]):
             silence.held_at = now
         if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
             lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)
+        elif kind is FailureKind.OVERLOADED:
+            lane.overloaded()
         elif kind in CHARGED:
             lane.concurrency.troubled()
         self._follow(settled, job, attempt.number, decision)
@@ -424,7 +406,7 @@ class Runner(Generic[Item, Value]):
         """Other endpoints that answer."""
         return [other for other in self._gate.usable if other is not lane and not other.silence.deep]
 
-    def _elsewhere(self, settled: _Settled, lane: Lane, decision: Decision, kind: FailureKind) -> Decision:
+    def _elsewhere(self, settled: Settled, lane: Lane, decision: Decision, kind: FailureKind) -> Decision:
         """What ends a run at its only endpoint only rests or retires one of several: its rows go elsewhere."""
         others = [other for other in self._gate.usable if other is not lane]
         if not others or not isinstance(decision, StopRun):
@@ -439,13 +421,12 @@ class Runner(Generic[Item, Value]):
             return Again(0.0)
         return decision
 
-    def _follow(self, settled: _Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
+    def _follow(self, settled: Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
         """Carry out what was decided about the row."""
         if isinstance(decision, StopRun):
             self.stop(decision)
         elif isinstance(decision, SetAside):
-            settled.records.append(("outcomes", (job.ordinal, SET_ASIDE, decision.reason, attempt, "")))
-            settled.told.append(events.RowSetAside(job.row_id, decision.reason, settled.detail))
+            set_aside(settled, job, attempt, decision.reason)
         else:
             settled.told.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
             now, own_wait = self._clock(), decision.wait > 0 and not decision.everybody  # else the gate holds everybody
@@ -456,27 +437,19 @@ class Runner(Generic[Item, Value]):
             else:
                 self._queue.push(job, at=now + decision.wait if own_wait else None)
 
-    def _record(self, attempt: Attempt[Item], settled: _Settled) -> None:
-        self._open.discard(attempt.number)
-        took = self._clock() - attempt.admission.at
-        usage = settled.usage
-        row = (
+    def _record(self, attempt: Attempt[Item], settled: Settled) -> None:
+        took = self._clock() - self._open.pop(attempt.number)
+        lane = attempt.admission.lane
+        row = attempt_record(
+            settled,
             attempt.number,
             attempt.job.ordinal,
-            self._wall() - took,
-            took,
-            int(settled.paid),
-            int(settled.charged),
-            settled.verdict,
-            settled.status,
-            usage.prompt_tokens if usage else None,
-            usage.completion_tokens if usage else None,
-            settled.cost_usd,
-            settled.detail,
-            attempt.admission.lane.name,
+            sent_at=self._wall() - took,
+            took=took,
+            endpoint=lane.name,
         )
-        landed = (attempt.number, attempt.admission.lane)
-        self._ledger.write([("attempts", row), *settled.records], landed=landed, events=settled.told)
+        landed = (attempt.number, lane)
+        self._ledger.write([row, *settled.records], landed=landed, events=settled.told)
 
     def _stop_for(self, error: Exception) -> None:
         self._fault = self._fault or error

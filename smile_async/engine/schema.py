@@ -11,11 +11,21 @@ from pathlib import Path
 
 from smile_async.errors import RunNotFoundError, SmileError, StoppedError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE = "ledger.sqlite3"
 PAGE = 8_192  # bytes: a dialogue fits into one page; at 4,096 the same rows cost 1.5 times the system time
 CHECKPOINT = 2_000  # pages of the log before it is folded back
 
+BATCHES = """
+CREATE TABLE batches  (batch INTEGER PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, state TEXT NOT NULL, place TEXT NOT NULL,
+                       made_at REAL NOT NULL, requests INTEGER NOT NULL, tokens INTEGER NOT NULL,
+                       price_in REAL NOT NULL, price_out REAL NOT NULL, remote TEXT NOT NULL,
+                       input_file TEXT NOT NULL, output_file TEXT NOT NULL, error_file TEXT NOT NULL,
+                       completed INTEGER NOT NULL, failed INTEGER NOT NULL, expires_at REAL, checked_at REAL,
+                       detail TEXT NOT NULL);
+CREATE TABLE batched  (ordinal INTEGER PRIMARY KEY, attempt INTEGER NOT NULL UNIQUE, batch INTEGER NOT NULL,
+                       sent_at REAL NOT NULL, ceiling_usd REAL NOT NULL);
+"""
 TABLES = """
 CREATE TABLE meta     (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows     (ordinal INTEGER PRIMARY KEY, row_id TEXT NOT NULL UNIQUE, source_id TEXT NOT NULL,
@@ -33,6 +43,7 @@ CREATE TABLE outcomes (ordinal INTEGER PRIMARY KEY, state TEXT NOT NULL, reason 
 CREATE TABLE results  (ordinal INTEGER PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE changes  (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT NULL, before REAL, after REAL,
                        reason TEXT NOT NULL);
+CREATE TABLE amended  (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);
 """
 # meta      one JSON text a key: schema, identity, settings, source_rows, budget_from
 # rows      every row that was read; item NULL: it could not be read and was set aside
@@ -46,7 +57,10 @@ CREATE TABLE changes  (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT N
 # outcomes  where a row ended: accepted or set-aside with its reason; a row without one is pending; note: the flags of
 #           an accepted row, or what was wrong with a row that was never asked
 # results   the values of the accepted rows
+# batches   what was handed over as one file, to a server's Batch API or to whoever works offline (`engine/batches.py`)
+# batched   rows that wait in a batch, and which attempt that is: in one batch at most, and nobody else asks them
 # changes   limits that were changed while the run went on: in-flight, rate, what headers told; before NULL: none known
+# amended   replies to a request that the task had changed after a rejection, and how
 
 MIGRATIONS = {
     1: """
@@ -54,7 +68,9 @@ ALTER TABLE flights ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
 CREATE TABLE changes (at REAL NOT NULL, endpoint TEXT NOT NULL, what TEXT NOT NULL, before REAL, after REAL,
                       reason TEXT NOT NULL);
+CREATE TABLE amended (attempt INTEGER PRIMARY KEY, step TEXT NOT NULL);
 """,
+    2: BATCHES,
 }
 """From each older version to the next."""
 
@@ -70,8 +86,8 @@ def make_private_folder(folder: Path) -> None:
 
 
 def open_writer(folder: Path, *, durable: bool = True) -> sqlite3.Connection:
-    """Open or create the database for the one writer. `durable`: a commit is done when it has reached the disk; else when
-    the system has it, which outlives the process but no loss of power."""
+    """Open or create the database for the one writer. `durable`: a commit is done when it has reached the disk; else
+    when the system has it, which outlives the process but no loss of power."""
     path = folder / DATABASE
     if not path.exists():
         try:
@@ -105,7 +121,7 @@ def _create(path: Path) -> None:
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size={PAGE}")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
+        connection.executescript(f"BEGIN;{TABLES}{BATCHES}INSERT INTO meta VALUES('schema','{SCHEMA_VERSION}');COMMIT;")
     new.replace(path)
 
 

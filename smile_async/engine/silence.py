@@ -28,6 +28,7 @@ class Silence:
     held_at: float = float("-inf")
     refused: set[str] = field(default_factory=set)  # rows that were bad requests before any reply
     replies: int = 0  # in this process
+    failures_before: int = 0  # those that showed that the server is silent: waits double from then on
     newest: float = float("-inf")  # when the latest of the requests that were answered was admitted
     deep: bool = True  # nothing shows that the server answers
 
@@ -36,10 +37,15 @@ class Silence:
         """The server has replied to this run, in this process or in an earlier one."""
         return self.proven or self.replies > 0
 
+    @property
+    def streak(self) -> int:
+        """Failures in a row that say how long to wait: a burst of them at once is one."""
+        return self.failures - self.failures_before
+
     def end(self, admitted: float) -> None:
         """A reply arrived, to a request that was admitted then."""
         self.newest = max(self.newest, admitted)
-        self.failures = 0
+        self.failures = self.failures_before = 0
         self.refused.clear()
         self.since = None
         self.replies += 1
@@ -48,15 +54,16 @@ class Silence:
     def note(self, failure: Failure, now: float, *, fresh: bool) -> None:
         """Count a failure. `fresh`: its attempt started after the last hold, so that it says something new."""
         if failure.kind in ROW_FINAL:  # an answer, about this row: the server is there
-            self.failures = 0
+            self.failures = self.failures_before = 0
             self.since = None
             return
         if fresh:
             self.failures += 1
         if self.since is None:
             self.since = now
-        if self.failures >= SILENT_AFTER and failure.kind is not FailureKind.RATE_LIMITED:
+        if self.failures >= SILENT_AFTER and failure.kind is not FailureKind.RATE_LIMITED and not self.deep:
             self.deep = True
+            self.failures_before = self.failures - 1
 
     def overrule(
         self, decision: Decision, failure: Failure, row: str, now: float, policy: RetryPolicy, *, last: bool

@@ -24,10 +24,21 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Generic[Value]):
-    """The reply is good: `value` is what the run keeps, `flags` are remarks that do not reject."""
+    """The reply is good: `value` is what the run keeps, `flags` are remarks that do not reject. `mended`: it took
+    something to make it good; of several replies to a row, one that is good as it came is kept before it."""
 
     value: Value
     flags: tuple[str, ...] = ()
+    mended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """What to ask in place of a row's own request, once, after a reply to that was rejected. `step` names how it was
+    changed and is counted."""
+
+    request: Request
+    step: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,8 @@ class Task(Generic[Item, Value]):
     `render` and `accept` are pure and synchronous and run on the event loop, thousands a second. `identity` holds all
     that shapes the request beside the item (recipe, version): with the item's own bytes it makes the row id, and a
     run resumed with another identity is refused. `dump_item`/`load_item` and `dump_value`/`load_value` say how items
-    and values are kept in the ledger, as JSON bytes.
+    and values are kept in the ledger, as JSON bytes. `amend` may give, after a reply that was rejected, another request
+    for the next attempt, if one is allowed; it is asked for once a row. None: the row is asked as before.
     """
 
     name: str
@@ -48,6 +60,7 @@ class Task(Generic[Item, Value]):
     dump_value: Callable[[Value], bytes]
     identity: Mapping[str, Any] = field(default_factory=dict)
     source_id: Callable[[Item], str] = lambda _item: ""
+    amend: Callable[[Item, Reply, Rejected], Amended | None] | None = None
 
 
 class Provider(Protocol):

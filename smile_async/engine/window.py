@@ -11,8 +11,10 @@ full again as soon as a steady refill makes it, holds a bucket: then the window 
 is what the server said remains.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
 
@@ -26,9 +28,14 @@ BURST = 0.25  # seconds of the limit that may go at once
 BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
 SURE = 5  # words in a row that only a bucket can have said
 SURE_FOR = 2.0  # seconds between the first and the last of them
+TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
-STRIKES = 3  # refusals after which a bucket is not believed any more
+FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before it is heard of
+MINUTE = 60.0  # seconds
+JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
+SHORTEST = 1.0  # second: periods that are guessed are no shorter
+STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
 
 
 class Pacer:
@@ -65,38 +72,58 @@ class Pacer:
 
 
 class _Bin:
-    """What went within an instant. `at` is when the last of it left."""
+    """What went within an instant. `at` is when the last of it left; `boarding` have not left yet."""
 
-    __slots__ = ("amount", "at", "began", "gone")
+    __slots__ = ("amount", "at", "began", "boarding", "gone")
 
     def __init__(self, at: float) -> None:
         self.began = self.at = at
         self.amount = 0.0
+        self.boarding = 0
         self.gone = False
 
 
 class Entry:
-    """What one admission took of one window; corrected in place. `taken` is all that the window had let through."""
+    """What one admission took of one window; corrected in place. `taken` is all that the window had let through;
+    `boarding`: it has not left yet."""
 
-    __slots__ = ("amount", "at", "bin", "taken")
+    __slots__ = ("amount", "at", "bin", "boarding", "taken")
 
     def __init__(self, at: float, amount: float, bin_: _Bin, taken: float) -> None:
         self.at = at
         self.amount = amount
         self.bin = bin_
+        self.boarding = False
         self.taken = taken
+
+
+@dataclass(slots=True)
+class _Signs:
+    """Words of the server that leave more than a sliding window would: how many, how many of them as a bucket's, which
+    periods they imply if it is one, and the longest time to the full limit."""
+
+    count: int = 0
+    first: float = 0.0
+    steady: int = 0
+    least: float = math.inf
+    most: float = 0.0
+    longest: float = 0.0
 
 
 class RateWindow:
     """At most `limit` in any `period` seconds (plus slack), smoothly. For one waiter at a time: the dispatcher.
 
-    `what` names what is counted. `bucket`: the server has shown that it refills steadily.
+    `what` names what is counted. `bucket`: the server has shown that it refills steadily. `guessed`: nobody said what
+    the period is, and the server's words may show that it is shorter.
     """
 
-    def __init__(self, limit: float, period: float, *, clock: Callable[[], float], what: str = "") -> None:
+    def __init__(
+        self, limit: float, period: float, *, clock: Callable[[], float], what: str = "", guessed: bool = False
+    ) -> None:
         self.what = what
         self.limit = limit
         self.period = period
+        self.guessed = guessed
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
         self.bucket = False
         self._clock = clock
@@ -106,9 +133,10 @@ class RateWindow:
         self._credit = 0.0  # estimates taken from the pacer and not used, to be taken less next time
         self._began: float | None = None  # when the first amount was let through
         self._level = self._level_at = 0.0  # of the bucket
-        self._signs = 0  # of a bucket, in a row
-        self._first_sign = 0.0
+        self._signs = _Signs()
         self._strikes = 0
+        self._shared = False  # with others
+        self._heard = (-math.inf, 0.0)  # the server's last word: when, and what remains
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -133,6 +161,8 @@ class RateWindow:
         fits when the window is empty: it could never go otherwise.
         """
         now = self._clock()
+        if self._shared:
+            reserve = max(reserve, FOR_OTHERS * self.limit)
         if self.bucket:
             missing = min(amount + reserve + GRAIN * self.limit, self.limit) - self._filled(now)
             return max(missing / self.rate, 0.001) if missing > 0 else 0.0
@@ -140,13 +170,16 @@ class RateWindow:
         return max(room, self._pacer.wait(self._share(amount, now)))
 
     async def take(self, amount: float) -> Entry:
-        """Count `amount` as let through now. Follow a `wait` of 0 with it."""
+        """Count `amount` as let through now. Follow a `wait` of 0 with it, and it with `departed` or `correct`."""
         now = self._clock()
         if not self.bucket:
             share = self._share(amount, now)
             self._credit -= min(self._credit, amount)
             await self._pacer.take(share)
-        return self.remember(now, amount)
+        entry = self.remember(now, amount)
+        entry.boarding = True  # it counts until it has left, however long that takes, and a period after that
+        entry.bin.boarding += 1
+        return entry
 
     def remember(self, at: float, amount: float) -> Entry:
         """Count `amount` as let through at the clock's time `at`, no earlier than the last that was counted."""
@@ -167,10 +200,12 @@ class RateWindow:
         """It left at `at`, later than it was admitted."""
         entry.at = at
         entry.bin.at = max(entry.bin.at, at)
+        self._has_left(entry)
 
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
         difference = amount - entry.amount
+        self._has_left(entry)
         self._forget(self._clock())
         if not entry.bin.gone:  # what has left the window was taken off as it stood then
             self._used += difference
@@ -192,6 +227,7 @@ class RateWindow:
         It may have looked at any time since the request left, so that what was sent after it may be in it or not.
         """
         now = self._clock()
+        self._heard = now, remaining
         sent_since = self._taken - entry.taken
         own = self.limit - self.used()
         freed = self.rate * (now - entry.at)  # meanwhile, at most
@@ -200,42 +236,92 @@ class RateWindow:
         if self.bucket:
             if remaining < least:
                 self._level -= least - remaining
+                self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
             elif remaining > most + sure:
                 self._level = min(self.limit, self._level + (remaining - most) / 2)
-        elif remaining < least - sure:  # others share the limit, or more is charged than we count: it is used
+                if self.guessed:
+                    self._weigh(now, remaining, reset, sent_since)
+        elif remaining < least - (1.0 if self._shared else sure):
+            # Others share the limit, or more is charged than we count: it is used all the same.
             self.remember(now, least - remaining)
-            self._signs = 0
-        else:
-            self._weigh(now, remaining, reset, more_than_sliding=remaining > most + sure, sent_since=sent_since)
+            self._signs = _Signs()
+            self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
+        elif remaining > most + sure:
+            self._weigh(now, remaining, reset, sent_since)
 
     def refuted(self) -> None:
-        """The server refused what its bucket should have held: it is empty, and after some strikes it is none."""
+        """The server refused what its bucket should have held, or what a guessed period allows: it is empty, and after
+        some strikes it is not believed any more."""
+        if not (self.bucket or self._is_short):
+            return
+        at, remaining = self._heard
+        if self._clock() - at < JUST_NOW and remaining >= DOUBT * self.limit:
+            return  # with the refusal it said that enough remains: this is not why
+        self._strikes += 1
         if self.bucket:
             self._level = min(self._filled(self._clock()), 0.0)
-            self._strikes += 1
             self.bucket = self._strikes < STRIKES
+        elif self._strikes >= STRIKES:
+            self._strikes = 0
+            self._set_period(min(self.period * 2, MINUTE))
+
+    @property
+    def is_told(self) -> bool:
+        """The server has said what remains of it."""
+        return self._heard[0] > -math.inf
+
+    @property
+    def _is_short(self) -> bool:
+        return self.guessed and self.period < MINUTE
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _weigh(
-        self, now: float, remaining: float, reset: float | None, *, more_than_sliding: bool, sent_since: float
-    ) -> None:
-        """Whether these are a bucket's words."""
-        if reset is None or self._strikes >= STRIKES:
-            return
+    def _has_left(self, entry: Entry) -> None:
+        if entry.boarding:
+            entry.boarding = False
+            entry.bin.boarding -= 1
+
+    def _weigh(self, now: float, remaining: float, reset: float | None, sent_since: float) -> None:
+        """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
         full_in = (self.limit - remaining) / self.rate
-        steady = abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
-        if not steady:
-            self._signs = 0
+        if reset is None or not 0 < full_in <= TELLING * self.period:
             return
-        if not more_than_sliding:
+        signs = self._signs
+        if signs.count == 0:
+            signs.first = now
+        signs.count += 1
+        signs.steady += abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
+        implied = reset * self.limit / (self.limit - remaining)
+        signs.least, signs.most = min(signs.least, implied), max(signs.most, implied)
+        signs.longest = max(signs.longest, reset)
+        if signs.count < SURE or now - signs.first < min(SURE_FOR, self.period / 10):
             return
-        if self._signs == 0:
-            self._first_sign = now
-        self._signs += 1
-        if self._signs >= SURE and now - self._first_sign >= min(SURE_FOR, self.period / 10):
-            self.bucket = True
-            self._level, self._level_at = remaining - sent_since, now
+        self._signs = _Signs()
+        if signs.steady == signs.count:
+            if self._strikes < STRIKES:
+                self._be_bucket(now, remaining - sent_since)
+        elif self.guessed:
+            self._shorten(signs, now, remaining - sent_since)
+
+    def _shorten(self, signs: "_Signs", now: float, level: float) -> None:
+        """A period that nobody named is what the server's resets show it to be."""
+        steady = signs.most <= 1.5 * signs.least
+        period = max((signs.least + signs.most) / 2 if steady else signs.longest, SHORTEST)
+        if period < 0.8 * self.period:
+            self.bucket = False
+            self._set_period(period)
+            if steady:
+                self._be_bucket(now, level)
+
+    def _be_bucket(self, now: float, level: float) -> None:
+        self.bucket = True
+        self._level, self._level_at = level, now
+
+    def _set_period(self, period: float) -> None:
+        self.period = period
+        self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
+        self._credit = 0.0
+        self._pacer = self._paced()
 
     def _filled(self, now: float) -> float:
         """How much is in the bucket."""
@@ -269,7 +355,7 @@ class RateWindow:
 
     def _forget(self, now: float) -> None:
         horizon = now - self.period - self.slack
-        while self._log and self._log[0].at <= horizon:
+        while self._log and self._log[0].at <= horizon and not self._log[0].boarding:
             gone = self._log.popleft()
             gone.gone = True
             self._used -= gone.amount

@@ -76,7 +76,7 @@ def whom_of(run: Path) -> Callable[[str], Whom]:
 
 
 def _noted(run: Path) -> dict[str, Whom]:
-    from smile_async.answering import endpoint_name
+    from smile_async.answering import name_of
     from smile_async.provider.dialects import base_url_of
     from smile_async.settings import Endpoint
 
@@ -88,7 +88,7 @@ def _noted(run: Path) -> dict[str, Whom]:
         endpoint = Endpoint.model_validate({name: value for name, value in note.items() if name != "header_names"})
         local = endpoint.provider == "local"
         whom = Whom(endpoint.model or model, endpoint.provider, "" if local else base_url_of(endpoint))
-        found.setdefault(endpoint_name(endpoint), whom)  # two keys at one host, host and host#2, ask the same
+        found.setdefault(name_of(endpoint), whom)  # two keys at one host, host and host#2, ask the same
     return found or {"": Whom(model, "custom")}
 
 

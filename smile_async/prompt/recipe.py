@@ -6,6 +6,7 @@ Built-in recipes are files under `data/recipes`; a user's own is one TOML file, 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from smile_async.dialogue.model import QAPair
 from smile_async.dialogue.rules import DialogueFormat
-from smile_async.errors import RecipeError
+from smile_async.dialogue.steps import read_steps
+from smile_async.errors import RecipeError, SettingsError
 from smile_async.prompt.document import Document, invalid, read_document
 from smile_async.prompt.template import QA, QA_SLOTS, TOPIC_SLOTS, fill, slots_in
 from smile_async.prompt.topics import Topic, load_topics, numbered, read_topics
@@ -120,6 +122,17 @@ class Recipe(BaseModel):
             values["[Dialogue Topic]"] = topic.text.rstrip("。.")
             values |= {"{topic}": topic.name, "{topic_definition}": topic.definition}
         return values
+
+    def salvaging(self, steps: str | Sequence[str] | None) -> "Recipe":
+        """The recipe with these steps of salvage in place of its own; None: as it is. Raises `SettingsError`."""
+        if steps is None:
+            return self
+        try:
+            wanted = read_steps(steps)
+        except ValueError as error:
+            raise SettingsError(f"salvage: {error}.") from error
+        salvage = self.format.salvage.model_copy(update={"steps": wanted})
+        return self.model_copy(update={"format": self.format.model_copy(update={"salvage": salvage})})
 
     @property
     def digest(self) -> str:

@@ -247,11 +247,15 @@ class Connection(asyncio.Protocol):
             self._fail(broken_body(host, why, self._status, b"".join(self._chunks)))
 
     def _fail(self, failure: Failure) -> None:
+        """An answer whose status says that it is an error stays one: only the server's word on it is incomplete."""
+        outcome: Outcome = failure
+        if self._headers is not None and self._status >= 400:
+            outcome = HttpAnswer(self._status, self._headers, b"".join(self._chunks))
         waiter, self._waiter = self._waiter, None
         self._forget()
         self.abort()
         if waiter is not None and not waiter.done():
-            waiter.set_result(failure)
+            waiter.set_result(outcome)
 
 
 class BufferedConnection(Connection, asyncio.BufferedProtocol):

@@ -20,13 +20,17 @@ _UNITS = frozenset("dhms")  # how a duration ends
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait, as the server asks; `now` is the wall clock in seconds since 1970, for dates.
 
-    The finest of the three wins: `retry-after-ms`, Azure's `x-ms-retry-after-ms`, `retry-after` (seconds or a date).
+    The finest wins: `retry-after-ms`, Azure's `x-ms-retry-after-ms`, `retry-after` (seconds or a date). A LiteLLM proxy
+    hands on what the server behind it said under names of its own, `llm_provider-...`.
     """
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        milliseconds = _number(headers.get(name))
-        if milliseconds is not None:
-            return _wait(milliseconds / 1000)
-    return _reset(headers.get("retry-after"), now)
+    for prefix in ("", "llm_provider-"):
+        for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+            milliseconds = _number(headers.get(prefix + name))
+            if milliseconds is not None:
+                return _wait(milliseconds / 1000)
+        if (wait := _reset(headers.get(f"{prefix}retry-after"), now)) is not None:
+            return wait
+    return None
 
 
 def server_pace(headers: Mapping[str, str], now: float) -> ServerPace | None:

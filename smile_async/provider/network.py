@@ -21,8 +21,24 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         "the name {host} is not known: check base_url and the network",
     ),
     (
+        ("certificate is not valid for", "certificate not valid for name", "notvalidforname", "doesn't match"),
+        "the TLS certificate of {host} is for another name: check the host in base_url",
+    ),
+    (
+        ("certificate has expired", "certificate expired"),
+        "the TLS certificate of {host} has expired: its owner must renew it (or is the clock of this machine wrong?)",
+    ),
+    (
+        ("not yet valid", "not valid yet"),
+        "the TLS certificate of {host} is not valid yet: is the clock of this machine right?",
+    ),
+    (
         ("certificate", "unknownissuer", "certificate_verify_failed"),
         "the TLS certificate of {host} is not trusted: set SSL_CERT_FILE to the PEM file of the server's or proxy's CA",
+    ),
+    (
+        ("alert protocol version", "unsupported protocol", "protocolversion"),
+        "{host} speaks no TLS that is safe: it must offer version 1.2 or 1.3",
     ),
     (
         ("corrupt message", "invalidcontenttype", "handshake eof", "wrong version number", "record layer"),

@@ -5,6 +5,7 @@ rules decide: no choices and null content give empty text (`empty`), a filtered 
 (`content_filter`), so nothing that was paid for is lost on the way.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from smile_async.engine.job import Failure, Reply, ServerPace, Usage
 from smile_async.provider.network import broken_body
 from smile_async.provider.status import classify_error, filtered_categories, read_error
 
+MOST_TOKENS = 2**31
 OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
 
 
@@ -35,10 +37,19 @@ def read_reply(
 def json_object(body: bytes, host: str) -> dict[str, Any] | Failure:
     """Blank lines before the JSON (DeepSeek keeps the connection alive with them) are white space to the parser."""
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found = _parsed(body)
+    except (ValueError, RecursionError):
         return broken_body(host, "is not JSON" if body.strip() else "is empty", 200, body)
     return found if isinstance(found, dict) else broken_body(host, "is JSON but no object", 200, body)
+
+
+def _parsed(body: bytes) -> Any:
+    """orjson is strict; an answer with a byte order mark, NaN among its logprobs, half of a surrogate pair or in UTF-16
+    was paid for as well, and the standard library reads it. Raises `ValueError` or `RecursionError`."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return json.loads(body.strip())
 
 
 def error_inside(part: Mapping[str, Any], headers: Mapping[str, str], now: float) -> Failure | None:
@@ -101,10 +112,10 @@ def _text(content: Any) -> str:
 def _usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) and not isinstance(completion, int):
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    if prompt is completion is None:
         return None
-    prompt, completion = whole_number(prompt), whole_number(completion)
+    prompt, completion = prompt or 0, completion or 0
     reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
     cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or whole_number(
         usage.get("prompt_cache_hit_tokens")  # DeepSeek
@@ -114,6 +125,11 @@ def _usage(usage: Any) -> Usage | None:
         reasoning = beside  # xAI counts thoughts beside the completion, Gemini only in the total
         completion += beside
     return Usage(prompt, completion, reasoning, cached)
+
+
+def _count(value: Any) -> int | None:
+    """What is negative, a truth value or more than any answer holds was not counted."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
 def _detail(usage: Mapping[str, Any], details: str, name: str) -> int:

@@ -11,11 +11,14 @@ it; then it is DISCONNECTED and not asked again here, because one layer alone ow
 """
 
 import asyncio
+import contextlib
+import math
 import os
 import re
 import ssl
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from smile_async.engine.job import Failure
+from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.connection import HttpAnswer
 from smile_async.provider.network import (
@@ -33,20 +36,22 @@ from smile_async.provider.network import (
     not_connected,
     timed_out,
 )
+from smile_async.provider.wariness import Wariness
 from smile_async.provider.wire import IDLE, USER_AGENT, Place, Tls, Wire, place_of, trusting_the_system
 from smile_async.settings import Timeouts
 
 if TYPE_CHECKING:
     import httpx
+    import pyreqwest.bytes
     import pyreqwest.client
     import pyreqwest.exceptions
+    import pyreqwest.http
 
 __all__ = ["IDLE", "MAX_BODY", "USER_AGENT", "HttpAnswer", "Transport", "raise_open_files_limit"]
 
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer, unpacked
 
-_IN_THE_BODY = ("error decoding response body", "request or response body error")
-"""pyreqwest reads the first 64 KB with the headers (a second step would cost 0.02 ms): their errors name no status."""
+_READ_WITH_THE_HEADERS = 0  # bytes: pyreqwest's own 64 KB would hide the status when they break off, and save nothing
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
 
@@ -83,6 +88,7 @@ class Transport:
         self._wire: Wire | None = None
         self._tls = Tls(_trusted)
         self._places: dict[str, Place | None] = {}
+        self._wariness: defaultdict[str, Wariness] = defaultdict(Wariness)
 
     def __repr__(self) -> str:
         way = "httpx client of the user" if self._theirs else "own connections"
@@ -110,11 +116,17 @@ class Transport:
             await ours.close()
 
     def _place(self, url: str) -> Place | None:
-        """Where the project's own connections lead for this URL; None where pyreqwest must go."""
+        """Where the project's own connections lead for this URL; None where pyreqwest must go.
+
+        Proxies (tinyproxy is one) close after a plain request without saying so: the next must not meet that.
+        """
         if len(self._places) >= 1_000:
             self._places.clear()
+            self._wariness.clear()
         place = place_of(url)
         if place is not None and _proxied(place):
+            if not place.secure:
+                self._wariness[url] = Wariness(until=math.inf)
             place = None
         self._places[url] = place
         return place
@@ -127,21 +139,26 @@ class Transport:
         if self._ours is None:
             self._ours = _build(self._timeouts, self._max_connections)
         began = time.monotonic()
-        status, chunks, size = None, [], 0
+        if began < self._wariness[url].until:
+            headers = {**headers, "connection": "close"}
+        request = self._ours.post(url).headers(headers).body_bytes(body)
+        chunks: list[bytes | pyreqwest.bytes.Bytes] = []
+        status, told, size = None, {}, 0
         try:
-            async with self._ours.post(url).headers(headers).body_bytes(body).build_streamed() as response:
-                status, declared = response.status, response.get_header("content-length")
-                if declared and len(declared) <= 5 and int(declared) <= self._max_body:
-                    whole = await response.bytes()  # one step between the threads instead of two: 20 percent
-                    return HttpAnswer(status, dict(response.headers.items()), bytes(whole))
+            async with request.streamed_read_buffer_limit(_READ_WITH_THE_HEADERS).build_streamed() as response:
+                status, told = response.status, _legible(response.headers)
                 while (chunk := await response.body_reader.read_chunk()) is not None:
                     size += len(chunk)
                     if size > self._max_body:
                         return self._too_large(url, status)
                     chunks.append(chunk)
-                return HttpAnswer(status, dict(response.headers.items()), b"".join(chunks))
+                return HttpAnswer(status, told, b"".join(chunks))
         except PyreqwestError as error:
-            return self._explain(error, url, time.monotonic() - began, status, b"".join(chunks))
+            got, elapsed = b"".join(chunks), time.monotonic() - began
+            failure = self._explain(error, url, elapsed, status, got)
+            if failure.kind is FailureKind.DISCONNECTED:  # nobody says whether the connection had been used before
+                self._wariness[url].met_a_close(began, began + elapsed)
+            return _error_anyway(status, told, got, failure)
 
     def _explain(
         self, error: "pyreqwest.exceptions.PyreqwestError", url: str, elapsed: float, status: int | None, got: bytes
@@ -161,7 +178,7 @@ class Transport:
             return not_connected(host, ["no free connection in time"])
         if isinstance(error, RequestTimeoutError):
             return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
-        if status is not None or any(word.startswith(_IN_THE_BODY) for word in words):
+        if status is not None:
             return broken_body(host, f"was cut or cannot be unpacked ({words[-1]})", status, got)
         return died_after_sending(host, words)
 
@@ -178,22 +195,23 @@ class Transport:
         limit = self._timeouts
         timeout = httpx.Timeout(limit.read, connect=limit.connect, pool=limit.total)
         began = time.monotonic()
-        status, got = None, bytearray()
+        status, told, got = None, {}, bytearray()
         try:
             async with (
                 asyncio.timeout(limit.total),
                 client.stream("POST", url, content=body, headers=dict(headers), timeout=timeout) as response,
             ):
-                status = response.status_code
+                status, told = response.status_code, dict(response.headers)
                 async for chunk in response.aiter_bytes():
                     got += chunk
                     if len(got) > self._max_body:
                         return self._too_large(url, status)
-                return HttpAnswer(status, dict(response.headers), bytes(got))
+                return HttpAnswer(status, told, bytes(got))
         except TimeoutError:
-            return timed_out(_host(url), limit.total, limit.read, limit.total)
+            failure = timed_out(_host(url), limit.total, limit.read, limit.total)
         except httpx.HTTPError as error:
-            return self._explain_httpx(error, url, time.monotonic() - began, status, bytes(got))
+            failure = self._explain_httpx(error, url, time.monotonic() - began, status, bytes(got))
+        return _error_anyway(status, told, bytes(got), failure)
 
     def _explain_httpx(
         self, error: "httpx.HTTPError", url: str, elapsed: float, status: int | None, got: bytes
@@ -206,12 +224,31 @@ class Transport:
         if isinstance(error, httpx.ConnectTimeout):
             return connect_timed_out(host, self._timeouts.connect)
         if isinstance(error, (httpx.ConnectError, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)):
-            return not_connected(host, words)
+            return not_connected(host, ["proxy", *words] if isinstance(error, httpx.ProxyError) else words)
         if isinstance(error, httpx.TimeoutException):
             return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
         if status is not None:
             return broken_body(host, "was cut or cannot be unpacked", status, got)
         return died_after_sending(host, words)
+
+
+def _legible(headers: "pyreqwest.http.HeaderMap") -> dict[str, str]:
+    """pyreqwest raises for a value that is not ASCII (a server's name in latin-1, say): left out, it means nothing."""
+    try:
+        return dict(headers.items())
+    except ValueError:
+        found = {}
+        for name in headers:
+            with contextlib.suppress(ValueError):
+                found[name] = headers[name]
+        return found
+
+
+def _error_anyway(
+    status: int | None, headers: Mapping[str, str], arrived: bytes, failure: Failure
+) -> HttpAnswer | Failure:
+    """The answer, where its status says that it is an error: what broke is only the server's word on it."""
+    return HttpAnswer(status, headers, arrived) if status is not None and status >= 400 else failure
 
 
 def _left_after_all(error: Exception) -> bool:

@@ -15,15 +15,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from smile_async.engine.job import Failure
+from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.connection import BufferedConnection, Connection, Outcome
 from smile_async.provider.network import connect_timed_out, not_connected
+from smile_async.provider.wariness import Wariness
 from smile_async.settings import Timeouts
 
 IDLE = 4.0  # seconds a connection is kept unused: uvicorn, and so vLLM, closes after 5
 RESOLVED = 10.0  # seconds that a name's addresses are believed
 STAGGER = 0.25  # seconds until the next address is tried beside the one that does not answer (RFC 8305)
+OVERSLEPT = 1.0  # seconds that a timer is late: this process was stopped, and what came meanwhile is read first
 KEEPALIVE = 15  # seconds of silence until the kernel probes: routers forget a connection on which a model thinks
 USER_AGENT = "smile-async"
 
@@ -110,11 +112,12 @@ class Origin:
         self._believed_until = 0.0
         self._turn = 0
         self._resolving = Shared(self._resolve)
+        self.wariness = Wariness()
 
     def take(self, now: float) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.is_open and now - connection.last < IDLE:
+            if connection.is_open and now - connection.last < IDLE and now >= self.wariness.until:
                 return connection
             connection.abort()
         return None
@@ -283,10 +286,13 @@ class Wire:
                 connection.leave(waiter)  # its one write failed, so nothing left (TLS writes several times)
                 continue
             try:
-                return await waiter
+                outcome = await waiter
             except asyncio.CancelledError:
                 connection.leave(waiter)
                 raise
+            if not fresh and isinstance(outcome, Failure) and outcome.kind is FailureKind.DISCONNECTED:
+                origin.wariness.met_a_close(began, self.loop.time())
+            return outcome
         return not_connected(place.label, ["closed before the request could be sent"])
 
     def _head_for(self, place: Place, headers: Mapping[str, str]) -> bytes:
@@ -347,6 +353,9 @@ class Wire:
     def _look(self) -> None:
         """Whatever begins from now on is due `_shortest` later at the earliest, so nothing is ever seen too late."""
         now = self.loop.time()
+        if self._timer is not None and now - self._timer.when() > OVERSLEPT:
+            self._timer = self.loop.call_later(self._shortest / 20, self._look)
+            return
         due = now + self._shortest
         for connection in list(self._connections):
             due = min(due, self._due(connection, now))

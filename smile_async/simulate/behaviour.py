@@ -211,14 +211,12 @@ class Behaviour:
         return self._write(ask, script, None, detail)
 
     def _write(self, ask: Ask, script: Script, breach: Breach | None, detail: int) -> Completion:
-        """The script as text, with the breaches that lie in the format alone, cut at `max_tokens`."""
+        """The script as text, with the breaches that lie in the format alone."""
         text = self._text(ask, script, detail)
         if breach is Breach.BAD_START:
             text = f"{OPENINGS[detail % len(OPENINGS)]}\n{text}"
         if breach is Breach.NO_SEPARATOR:
             text = text.replace("\\n", "").replace("\n", "")
-        if ask.max_tokens is not None and count_tokens(text) > ask.max_tokens:
-            return _complete(ask, cut_to_tokens(text, ask.max_tokens), "length")
         return _complete(ask, text, "stop")
 
     def _text(self, ask: Ask, script: Script, detail: int) -> str:
@@ -227,6 +225,11 @@ class Behaviour:
 
 
 def _complete(ask: Ask, text: str | None, finish_reason: str, refusal: str | None = None) -> Completion:
+    """What is said, whatever it is, is cut at `max_tokens`."""
+    if ask.max_tokens is not None and count_tokens(text or refusal or "") > ask.max_tokens:
+        finish_reason = "length"
+        text = text and cut_to_tokens(text, ask.max_tokens)
+        refusal = refusal and cut_to_tokens(refusal, ask.max_tokens)
     usage = Usage(ask.prompt_tokens, count_tokens(text or refusal or ""))
     return Completion(text, finish_reason, usage, refusal)
 

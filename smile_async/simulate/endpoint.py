@@ -4,13 +4,13 @@ The HTTP server and the in-process provider are two faces of this one class.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from smile_async.engine.job import ServerPace, Usage
-from smile_async.simulate.behaviour import Action, ApiError, Ask, Behaviour, Plan
+from smile_async.simulate.behaviour import ERRORS, Action, ApiError, Ask, Behaviour, Plan
 from smile_async.simulate.limits import RateLimits, Refusal
-from smile_async.simulate.settings import SimulatorSettings
+from smile_async.simulate.settings import Fault, SimulatorSettings
 from smile_async.simulate.stats import Stats
 
 
@@ -61,6 +61,21 @@ class Endpoint:
         self.in_flight += 1
         self.stats.took(plan, now, self.in_flight)
         return self._ticket(plan, ask, now, admitted=True)
+
+    def work_off(self, ask: Ask | ApiError, now: float) -> Plan:
+        """A line of a batch: decided and counted like a request, outside of all limits. What would happen to a
+        connection is a failure of the server here, and not billed."""
+        self.stats.received(now)
+        if isinstance(ask, ApiError):
+            plan = Plan(ask.status, error=ask)
+        else:
+            self.stats.asked(ask.key)
+            prompt = self._asks.setdefault(ask.key, [len(self._asks), 0])
+            plan = self._no_service(ask) or _in_a_file(self.behaviour.decide(ask, prompt[1], prompt[0]))
+            prompt[1] += 1
+            self.stats.took(plan, now, self.in_flight)
+        self.stats.ended(plan, ask.key if isinstance(ask, Ask) else None)
+        return plan
 
     def finish(self, ticket: Ticket) -> None:
         """The plan was carried out. A hanging request holds its place in flight until it is abandoned."""
@@ -120,6 +135,12 @@ class Endpoint:
     def reset_stats(self) -> None:
         """Count from zero (what is pending stays). Limits and how often a prompt was asked are no counts: they stay."""
         self.stats = Stats(pending=self.stats.pending)
+
+
+def _in_a_file(plan: Plan) -> Plan:
+    if plan.action is Action.ANSWER and plan.fault != Fault.BROKEN_JSON:
+        return replace(plan, latency=0.0, retry_after=None)
+    return Plan(500, fault=plan.fault, error=ERRORS[Fault.SERVER_ERROR], charge=plan.charge)
 
 
 def _refuse(error: ApiError, wait: float | None = None) -> Plan:

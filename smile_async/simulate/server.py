@@ -1,8 +1,9 @@
 """The simulated endpoint over HTTP/1.1, made to answer thousands of requests a second on one core.
 
 Routes: POST /v1/chat/completions (also without /v1), POST /v1/messages (Anthropic's), POST
-/openai/deployments/NAME/chat/completions?api-version=... and /openai/v1/chat/completions (Azure's), GET /v1/models,
-GET /healthz, GET /stats (with ?per_prompt=1), POST /stats/reset (answers the counts that it ends).
+/openai/deployments/NAME/chat/completions?api-version=... and /openai/v1/chat/completions (Azure's), /v1/files and
+/v1/batches (OpenAI's Batch API, also under /openai/v1 and Zhipu's /api/paas/v4), GET /v1/models, GET /healthz,
+GET /stats (with ?per_prompt=1), POST /stats/reset (answers the counts that it ends).
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Any, Self, cast
 import orjson
 
 from smile_async.errors import UsageError
+from smile_async.simulate.batches import BatchAnswer, BatchOffice
 from smile_async.simulate.behaviour import Action
 from smile_async.simulate.chat import models_body
 from smile_async.simulate.endpoint import Endpoint, Ticket
@@ -39,6 +41,7 @@ class SimulatorServer:
 
     def __init__(self, settings: SimulatorSettings, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.endpoint = Endpoint(settings)
+        self.office = BatchOffice(self.endpoint)
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
@@ -195,9 +198,18 @@ class Connection(asyncio.Protocol):
         if face is not None:
             self._chat(request, face)
             return
+        if self._server.office.serves(request.path):
+            answer = self._server.office.answer(request, time.monotonic())
+            self._timer = self._loop.call_later(answer.after, self._hand_over, answer, request)
+            return
         status, fields = _aside(self._server.endpoint, request)
         self._send(status, orjson.dumps(fields), keep_alive=request.keep_alive)
         self._request = None
+
+    def _hand_over(self, answer: BatchAnswer, request: HttpRequest) -> None:
+        self._timer = self._request = None
+        self._send(answer.status, answer.body, keep_alive=request.keep_alive)
+        self._pump()
 
     def _chat(self, request: HttpRequest, face: Face) -> None:
         endpoint = self._server.endpoint

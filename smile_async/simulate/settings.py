@@ -87,6 +87,24 @@ class LimitSettings(_Settings):
     retry_after: bool = True
 
 
+class BatchSettings(_Settings):
+    """How the endpoint works on batches, in seconds of its clock; batches have no part in the limits of requests.
+
+    A batch is looked at for `validation`, then its lines are worked on evenly for `duration`; `window` after it was
+    made, what is not done expires. `answer_after`: a batch is made at once, and its maker is told so much later.
+    """
+
+    validation: Seconds = 0.0
+    duration: Seconds = 0.0
+    window: float = Field(default=86_400.0, gt=0, allow_inf_nan=False)
+    answer_after: Seconds = 0.0
+    enqueued_tokens: int | None = Field(default=None, ge=1)
+    """Prompt tokens that may wait at once: a batch above that fails, as OpenAI's do."""
+    most_requests: int = Field(default=50_000, ge=1)
+    metadata: bool = True
+    """Whether a batch's metadata is kept and listed; some servers forget it."""
+
+
 class SimulatorSettings(_Settings):
     """All that the simulated endpoint does. Shares of faults and breaches are exclusive and sum to at most 1."""
 
@@ -99,6 +117,7 @@ class SimulatorSettings(_Settings):
     """The key that requests must bear; another is answered 401. None: any or none will do."""
     latency: Latency = Latency()
     limits: LimitSettings = LimitSettings()
+    batches: BatchSettings = BatchSettings()
     max_concurrency: int | None = Field(default=None, ge=1)
     """Requests in flight (hanging ones included) above which the answer is 503."""
     quota_requests: int | None = Field(default=None, ge=0)

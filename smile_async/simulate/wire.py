@@ -8,6 +8,7 @@ import httptools
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_BODY = 16 * 1024 * 1024  # bytes
+MAX_FILE = 256 * 1024 * 1024  # bytes of a file that is uploaded
 
 KEY_HEADERS = frozenset({b"api-key", b"x-api-key"})
 
@@ -94,7 +95,7 @@ class RequestReader:
             self._version = True
         elif lower == b"expect":
             self._expects = value.lower() == b"100-continue"
-        elif lower == b"content-length" and int(value) > MAX_BODY:
+        elif lower == b"content-length" and int(value) > self._most():
             raise NotHttpError(413, "The body is too large.")
 
     def on_headers_complete(self) -> None:
@@ -102,7 +103,7 @@ class RequestReader:
 
     def on_body(self, body: bytes) -> None:
         self._body_size += len(body)
-        if self._body_size > MAX_BODY:
+        if self._body_size > self._most():
             raise NotHttpError(413, "The body is too large.")
         self._body.append(body)
 
@@ -116,6 +117,9 @@ class RequestReader:
         request = HttpRequest(method, path, query, self._key, body, keep_alive, self._key_in, self._version)
         self._complete.append(request)
         self._body = []
+
+    def _most(self) -> int:
+        return MAX_FILE if self._url.endswith(b"/files") else MAX_BODY
 
     def _grow_head(self, size: int) -> None:
         self._head_size += size

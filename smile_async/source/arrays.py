@@ -10,7 +10,6 @@ escape follows it. Both would change people's words in silence, so escapes are p
 
 import re
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -63,8 +62,8 @@ def _in_bulk(
             return b"[" + buffer
         try:
             chunk = next(chunks, None)
-        except Broken:
-            yield from _before_the_damage(buffer, columns, file)
+        except Broken as damage:
+            yield from _one_by_one(_torn(b"[" + buffer, damage), columns, file)
             raise
         if chunk is None:
             break
@@ -88,9 +87,10 @@ def _paired_up(
         yield from each or ()
 
 
-def _before_the_damage(buffer: bytes, columns: ColumnMapping, file: SourceFile) -> Iterator[QAPair | RowProblem]:
-    with suppress(Broken):
-        yield from _one_by_one(iter([b"[" + buffer]), columns, file)
+def _torn(piece: bytes, damage: Broken) -> Iterator[bytes]:
+    """What was read before the file could be read no more."""
+    yield piece
+    raise damage
 
 
 def _whole_rows(buffer: bytes) -> tuple[list[Any] | None, int]:

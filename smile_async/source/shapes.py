@@ -43,23 +43,17 @@ class Shapes:
         keywords = "" if shape.keywords is None else item[shape.keywords]
         if type(source_id) is int:
             source_id = str(source_id)
-        if not (_says(question) and type(description) is str and type(source_id) is str and type(keywords) is str):
+        words = _words(keywords)
+        if words is None or not (_says(question) and type(description) is str and type(source_id) is str):
             return None
-        words = _words(keywords) if keywords else ()
-        answers = item[shape.answer]
-        if type(answers) is list:
-            texts = [_listed(answer) for answer in answers]
-            if not texts or None in texts:
-                return None
-            return [
-                QAPair.trusted(question, description, text, source_id, index, words)
-                for index, text in enumerate(texts)
-                if text is not None
-            ]
-        index = 0 if shape.answer_index is None else item[shape.answer_index]
-        if not _says(answers) or type(index) is not int or index < 0:
+        texts, first = _answers(item, shape)
+        if not texts or None in texts:
             return None
-        return [QAPair.trusted(question, description, answers, source_id, index, words)]
+        return [
+            QAPair.trusted(question, description, text, source_id, index, words)
+            for index, text in enumerate(texts, first)
+            if text is not None
+        ]
 
     def _learn(self, keys: tuple[str, ...]) -> Shape | None:
         if len(self._known) >= KEPT:
@@ -78,12 +72,25 @@ def _says(text: Any) -> bool:
     return type(text) is str and text != "" and not text.isspace()
 
 
+def _answers(item: dict[str, Any], shape: Shape) -> tuple[list[str | None], int]:
+    """The answers, None for what is none, and the index of the first."""
+    answers = item[shape.answer]
+    if type(answers) is list:
+        return [_listed(answer) for answer in answers], 0
+    index = 0 if shape.answer_index is None else item[shape.answer_index]
+    return ([answers], index) if _says(answers) and type(index) is int and index >= 0 else ([], 0)
+
+
 def _listed(answer: Any) -> str | None:
     if type(answer) is dict:
         answer = answer.get("answer_text") if "answer_text" in answer else answer.get("answer")
     return answer if _says(answer) else None
 
 
-def _words(keywords: str) -> tuple[str, ...]:
-    """PsyQA writes "a,b"."""
+def _words(keywords: Any) -> tuple[str, ...] | None:
+    """PsyQA writes "a,b"; our own format a list."""
+    if type(keywords) is list:
+        return tuple(keywords) if all(type(word) is str for word in keywords) else None
+    if type(keywords) is not str:
+        return None
     return tuple([word for piece in keywords.replace("，", ",").split(",") if (word := piece.strip())])

@@ -12,6 +12,7 @@ from tests.cli.conftest import Smile
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 WANTED = {
     "generate", "resume", "retry", "status", "control", "revalidate", "export", "prepare", "sample", "local", "simulate",
+    "batch",
 }  # fmt: skip
 
 
@@ -26,6 +27,15 @@ def test_help_of_a_command_has_an_example_and_goes_to_stdout(smile: Smile, name:
     assert ended.err == ""
     examples = [line for line in ended.out.splitlines() if line.strip().startswith(f"smile {name} ")]
     assert examples, ended.out
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands["batch"].commands))  # type: ignore[attr-defined]
+def test_help_of_a_batch_command_has_an_example_and_words_for_its_flags(smile: Smile, name: str) -> None:
+    ended = smile("batch", name, "--help")
+    assert ended.code == 0
+    assert [line for line in ended.out.splitlines() if line.strip().startswith(f"smile batch {name} ")], ended.out
+    command = typer.main.get_command(app).commands["batch"].commands[name]  # type: ignore[attr-defined]
+    assert not [one.name for one in command.params if one.param_type_name == "option" and not one.help]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -268,3 +268,43 @@ def test_judge_never_raises_and_agrees_with_the_list_of_violations(
         assert all(utterance.content for utterance in verdict.dialogue.utterances)
     else:
         assert broken[0] == verdict
+
+
+@pytest.mark.parametrize("text", ["求助者:", "求助者:\n支持者："])
+def test_speakers_without_any_words_are_no_dialogue_even_where_rule_3_is_off(text: str) -> None:
+    assert code(text, ALL_OFF) == "empty"
+    assert code(text) == ("no-separator" if "\n" not in text else "bad-speaker")
+
+
+LENIENT_LINES = SHORT.model_copy(
+    update={"rules": RuleSwitches(bad_speaker=False, bad_start=False, no_separator=False, too_few_turns=False)}
+)
+PLAIN = [
+    f"{TWO}\n{TWO}",
+    f"\n\n{TWO}\\n\\n{TWO}",
+    f"{TWO}\n求助者:\n{TWO}",
+    f"{TWO}\n求助者: 支持者: 嗯\n没有人",
+    f"{TWO}\n 求助者: 我累。 \n{TWO}",
+    f"前言\n{TWO}",
+    f"{TWO}\n支持者: 嗯 this is the end",
+    "求助者: 一个人。",
+    "求助者",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+@pytest.mark.parametrize("lenient", [True, False])
+def test_the_glance_that_passes_most_answers_agrees_with_the_rules_one_by_one(text: str, lenient: bool) -> None:
+    """`violations` never takes the short way: what it finds first, `judge` says; where it finds none, `judge` agrees."""
+    form = LENIENT_LINES if lenient else SHORT
+    found = violations(text, form=form, finish_reason="stop")
+    verdict = judge(text, form=form, finish_reason="stop")
+    assert verdict == found[0] if found else isinstance(verdict, Valid)
+
+
+def test_a_label_inside_is_flagged_beside_lines_without_any_colon() -> None:
+    """Two colons and two lines: counting alone would miss it."""
+    verdict = judge("求助者: 支持者: 嗯\n没有人", form=LENIENT_LINES)
+    assert isinstance(verdict, Valid)
+    assert verdict.flags == ("speaker-inside",)

@@ -13,6 +13,7 @@ from tests.e2e.questions import questions, write_jsonl
 pytestmark = pytest.mark.e2e
 
 ROWS = 1_500  # some 18 MB of ledger and corpus
+IN_FLIGHT = "64"  # room for their replies, 4 MB, is kept free; for the thousand that may be found it would be 35 MB
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_full_disk_stops_the_run_which_loses_nothing_and_goes_on_when_there_is
 ) -> None:
     source, run = write_jsonl(tmp_path / "qa.jsonl", questions(ROWS)), small_disk / "run"
     with simulator("--latency", "base=0.02") as server:
-        command = ("generate", str(source), str(run), *server.where, "--json")
+        command = ("generate", str(source), str(run), *server.where, "--concurrency", IN_FLIGHT, "--json")
         stopped = smile(*command)
         stats = server.settled()
         assert stopped.code == 4, stopped.err
@@ -69,7 +70,7 @@ def test_a_full_disk_stops_the_run_which_loses_nothing_and_goes_on_when_there_is
 def test_on_a_disk_that_is_still_full_the_advice_is_to_make_room(tmp_path: Path, small_disk: Path) -> None:
     source, run = write_jsonl(tmp_path / "qa.jsonl", questions(ROWS)), small_disk / "run"
     with simulator("--latency", "base=0") as server:
-        assert smile("generate", str(source), str(run), *server.where).code == 4
+        assert smile("generate", str(source), str(run), *server.where, "--concurrency", IN_FLIGHT).code == 4
         again = smile("resume", str(run))
     assert again.code == 4
     assert "space" in again.err

@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
 }
 # A hanging request is given up after `read` seconds; a slow one (ten times 30 ms) is not.
 CONFIG = f"""
+salvage = "none"  # a reply that breaks a rule is rejected, as the plan says
 [retry]
 max_attempts = {ATTEMPTS}
 max_failures = {FAILURES}
@@ -156,8 +157,10 @@ def test_every_row_ends_as_the_servers_plan_implies_and_the_sums_are_the_servers
 
     # Each request that the server saw is an attempt in the ledger, under the name of what it met.
     verdicts = Counter(dict(in_ledger(run, "SELECT verdict, count(*) FROM attempts GROUP BY verdict")))
-    refused = sum(stats["refused"].values())  # by the limits: they are not in the plan
-    assert refused > 0
+    refused = sum(
+        stats["refused"].values()
+    )  # by the limits, which are not in the plan; headers tell them, so it is few
+    assert refused < ROWS / 100
     assert verdicts == expected.verdicts + Counter({"rate-limited": refused})
     assert told["attempts"] == stats["requests"] == expected.verdicts.total() + refused
     assert stats["distinct_prompts"] == ROWS

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import orjson
 from smile_async.engine import account, events, schema
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request
+from smile_async.engine.lane import Served
 from smile_async.engine.run import RunReport, StopSwitch, run
 from smile_async.engine.task import Accepted, Provider, Rejected, Task
 from smile_async.settings import Limits, Prices, RetryPolicy
@@ -72,7 +73,7 @@ class Told:
 async def asking(
     folder: Path,
     items: Iterable[str | Unreadable],
-    provider: Provider,
+    provider: Provider | Sequence[Served],
     *,
     task: Task[str, str] | None = None,
     limits: Limits | None = None,
@@ -98,7 +99,9 @@ async def asking(
     )
 
 
-def ask_all(folder: Path, items: Iterable[str | Unreadable], provider: Provider, **options: Any) -> RunReport:
+def ask_all(
+    folder: Path, items: Iterable[str | Unreadable], provider: Provider | Sequence[Served], **options: Any
+) -> RunReport:
     """One run, from its start to its end, on a virtual clock."""
     return run_virtual(asking(folder, items, provider, **options))
 

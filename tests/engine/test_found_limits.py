@@ -1,5 +1,6 @@
 """A server that says nothing of its limits: within ten percent of its best after a minute, one in a hundred refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from smile_async.simulate.limits import SlidingWindow, TokenBucket
 from tests.engine.asking import query
 from tests.engine.refusing_server import RefusingServer, ask_for
 
-SERVERS = {
+SERVERS: dict[str, tuple[Callable[[], RefusingServer], float]] = {
     "a bucket of 600 a minute": (lambda: RefusingServer(TokenBucket(600, 60), latency=0.2), 600),
     "a bucket, slow answers": (lambda: RefusingServer(TokenBucket(600, 60), latency=5.0), 600),
     "a bucket that says how long to wait": (lambda: RefusingServer(TokenBucket(600, 60), told=True), 600),

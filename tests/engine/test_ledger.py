@@ -241,7 +241,7 @@ def test_another_versions_ledger_is_named_as_such(tmp_path: Path) -> None:
         connection.execute("UPDATE meta SET value='99' WHERE key='schema'")
 
     async def main() -> None:
-        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 2"):
+        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 3"):
             open_here(tmp_path)
 
     run_virtual(main())
@@ -426,9 +426,11 @@ def test_an_older_ledger_is_brought_up_to_date_whoever_opens_it_and_loses_nothin
         before = connection.execute("SELECT attempt, verdict, cost_usd FROM attempts").fetchall()
         for table in ("flights", "attempts"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN endpoint")
-        connection.execute("DROP TABLE changes")
+        for table in ("changes", "amended", "batches", "batched"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
     with closing(schema.open_reader(tmp_path)) as reader:
         assert account.limit_changes(reader) == []
+        assert account.read_remarks(reader).amended == {}
         assert reader.execute("SELECT attempt, verdict, cost_usd FROM attempts").fetchall() == before
         assert set(account.read_endpoints(reader)) == {""}

@@ -242,3 +242,22 @@ def test_whatever_the_order_of_answers_the_budget_is_never_exceeded() -> None:
     for seed in range(20):
         spent = run_virtual(main(seed))
         assert 5_000 - 516 < spent <= 5_000  # what is left is less than one request's ceiling
+
+
+def test_what_was_let_through_counts_until_it_has_left_and_a_period_after_that() -> None:
+    """A commit that takes longer than the window, or a process that stood still, must not hide what then leaves."""
+    clock = Clock()
+    window = RateWindow(2, 1.0, clock=clock)
+
+    async def main() -> None:
+        assert window.wait(1.0) == 0.0
+        entry = await window.take(1.0)
+        clock.now += 3.0
+        assert window.used() == 1
+        window.departed(entry, clock.now)
+        clock.now += 1.0  # at a server that counts a sliding second it may still stand
+        assert window.used() == 1
+        clock.now += 0.1
+        assert window.used() == 0
+
+    run_virtual(main())

@@ -4,13 +4,15 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from smile_async.engine import account, schema
 from smile_async.engine.job import FailureKind, Request
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.run import RunReport, StopSwitch
 from smile_async.settings import Limits
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual
-from tests.engine.asking import asking, fail, rows
+from tests.engine.asking import ask_all, asking, fail, query, rows
 
 GOOD = replying("good")
 LIMITED = FailureKind.RATE_LIMITED
@@ -40,12 +42,15 @@ def test_a_run_that_goes_on_at_once_counts_what_was_sent_in_the_last_minute(tmp_
 
 
 def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
-    """Refused ones took none, lost ones are taken for the mean of those counted: 150 and 50 make 100."""
+    """Refused ones took none, lost ones are taken for the mean of those counted: 150, 50, 70 and 10 make 70.
+
+    The last two were sent 3 s apart, before the clock was set back: taken for sent just now, and 3 s ago.
+    """
 
     async def main() -> list[account.Sent]:
         ledger = Ledger.open(tmp_path, {}, threaded=False)
         sent = [(5.0, "accepted", 9), (50.0, "accepted", 150), (60.0, "rate-limited", None), (70.0, "timeout", None)]
-        sent += [(80.0, "accepted", 50), (500.0, "accepted", 7)]  # the last by a clock that was wrong
+        sent += [(80.0, "accepted", 50), (400.0, "accepted", 9), (497.0, "accepted", 10), (500.0, "accepted", 70)]
         for number, (at, verdict, tokens) in enumerate(sent):
             ledger.write(
                 [("attempts", (number, 0, at, 1.0, 1, 0, verdict, None, tokens, tokens and 0, 0.0, "", "here"))]
@@ -57,6 +62,16 @@ def test_what_was_sent_lately_is_told_with_its_tokens(tmp_path: Path) -> None:
     assert run_virtual(main()) == [
         (50.0, 150.0, 0.0, "here"),
         (60.0, 0.0, 0.0, "here"),
-        (70.0, 100.0, 0.0, "here"),
+        (70.0, 70.0, 0.0, "here"),
         (80.0, 50.0, 0.0, "here"),
+        (97.0, 10.0, 0.0, "here"),
+        (100.0, 70.0, 0.0, "here"),
     ]
+
+
+def test_an_attempt_is_noted_as_sent_when_it_left_not_when_it_was_admitted(tmp_path: Path) -> None:
+    """Between the two lies the commit that says it will leave: on a busy disk that may be longer than a short window."""
+    provider = ScriptedProvider(lambda _request, _number: replying("good"), latency=2.0)
+    ask_all(tmp_path, rows(3), provider)
+    noted = [sent_at for (sent_at,) in query(tmp_path, "SELECT sent_at FROM attempts ORDER BY attempt")]
+    assert noted == pytest.approx([at for at, _ in provider.asked], abs=1e-4)

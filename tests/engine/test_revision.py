@@ -3,12 +3,15 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from smile_async.engine import account, schema
 from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.revision import Revision, rejudge
+from smile_async.engine.revision import Revision, rejudge, reopen
 from smile_async.engine.run import StopSwitch
 from smile_async.engine.task import Accepted, Rejected
+from smile_async.errors import SmileError
 from smile_async.settings import Limits, RetryPolicy
 from smile_async.testing import ScriptedProvider, replying, run_virtual
 from tests.engine.asking import Judge, ask_all, echo, word
@@ -66,3 +69,30 @@ def replies_until_stopped(folder: Path, provider: ScriptedProvider, judge: Judge
     return ask_all(
         folder, "aa", provider, task=task, stop=stop, retry=policy, limits=Limits(concurrency=1)
     ).counts.replies
+
+
+def test_a_reply_that_is_good_as_it_came_is_kept_before_one_that_had_to_be_mended(tmp_path: Path) -> None:
+    """`a` was rejected, then accepted; by the new rules the first would do as well, mended."""
+    provider = ScriptedProvider(lambda _request, number: replying("good" if number else "bad: old"))
+    ask_all(tmp_path, "a", provider)
+
+    def mending(_item: str, reply: Reply) -> Accepted[str] | Rejected:
+        mended = reply.text == "bad: old"
+        return Accepted(reply.text, ("salvaged:tail",) if mended else (), mended=mended)
+
+    assert judged_again(tmp_path, mending) == Revision(accepted=1)
+    with closing(schema.open_reader(tmp_path)) as reader:
+        assert [(row.value, row.flags) for row in account.result_rows(reader)] == [(b"good", ())]
+
+
+def test_a_ledger_that_refuses_to_reopen_rows_says_what_to_do(tmp_path: Path) -> None:
+    ask_all(tmp_path, "a", ScriptedProvider(lambda _request, _number: replying("bad: old")))
+
+    async def main() -> None:
+        ledger = Ledger.open(tmp_path, IDENTITY, threaded=False)
+        ledger.connection.execute("PRAGMA query_only=ON")  # as a file system does that was remounted read-only
+        with pytest.raises(SmileError, match=r"ledger\.sqlite3: the ledger cannot be used"):
+            reopen(ledger)
+        await ledger.close()
+
+    run_virtual(main())

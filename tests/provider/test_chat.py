@@ -147,6 +147,20 @@ def test_blank_lines_before_the_answer_are_skipped() -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbf" + orjson.dumps(answer()),
+        orjson.dumps(answer()).decode().encode("utf-16"),
+        orjson.dumps(answer())[:-1] + b',"logprob":NaN}',
+        orjson.dumps(answer())[:-1] + b',"cut":"\\ud83d"}',
+    ],
+    ids=["byte order mark", "UTF-16", "NaN", "half a surrogate pair"],
+)
+def test_json_that_only_the_standard_library_reads_was_paid_for_too(body: bytes) -> None:
+    assert reply_to(body).text == "你好"
+
+
+@pytest.mark.parametrize(
     ("content", "text"),
     [
         (None, ""),
@@ -168,7 +182,16 @@ def test_thoughts_are_cut_at_their_first_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", [None, {}, "x", {"total_tokens": 5}, {"prompt_tokens": None, "completion_tokens": None}]
+    "usage",
+    [
+        None,
+        {},
+        "x",
+        {"total_tokens": 5},
+        {"prompt_tokens": None, "completion_tokens": None},
+        {"prompt_tokens": -1, "completion_tokens": True},
+        {"prompt_tokens": 2**63, "completion_tokens": "3"},  # more than SQLite holds: it stopped the run
+    ],
 )
 def test_usage_that_says_nothing_is_none(usage: Any) -> None:
     assert reply_to(answer() | {"usage": usage}).usage is None

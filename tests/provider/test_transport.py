@@ -330,8 +330,36 @@ def test_a_cut_body_is_broken(sent: bytes, through: str) -> None:
     failure(run(sends(sent, keep=False), once, through), FailureKind.BROKEN_BODY)
 
 
+ERROR = b"HTTP/1.1 429 X\r\nRetry-After: 3\r\n"
+CUT_ERRORS = {
+    "length": ERROR + b"Content-Length: 100\r\n\r\n{",
+    "chunked": ERROR + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "packed": ERROR + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+}
+
+
+@pytest.mark.parametrize("sent", CUT_ERRORS.values(), ids=CUT_ERRORS)
+@pytest.mark.parametrize("end", ["fin", "reset", "silence"])
+def test_an_error_whose_body_breaks_is_still_that_error(end: str, sent: bytes, through: str) -> None:
+    """Its status says that nothing is billed and its headers how long to wait; seen with tinyproxy's 407."""
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        writer.write(sent)
+        await writer.drain()
+        if end == "silence":
+            return await silence(seen, writer)
+        if end == "reset":
+            await asyncio.sleep(0.05)  # else it takes back what the client has not read yet
+            reset(writer)
+        return False
+
+    answer = run(script, once, through, SHORT)
+
+    assert isinstance(answer, HttpAnswer), answer
+    assert (answer.status, answer.headers["retry-after"]) == (429, "3")
+
+
 def test_what_arrived_of_a_long_cut_body_is_kept(through: str) -> None:
-    """pyreqwest hands over what comes after its first 64 KB; a shorter half of a JSON is of no use anyway."""
     sent = b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n{" + b"x" * 200_000
 
     outcome = failure(run(sends(sent, keep=False), once, through), FailureKind.BROKEN_BODY)

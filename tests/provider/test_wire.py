@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import socket
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
@@ -17,7 +18,7 @@ from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.connection import MAX_HEAD, Connection, HttpAnswer, Outcome, Unpacker
 from smile_async.provider.transport import Transport
-from smile_async.provider.wire import Place, head_of, in_turn, place_of
+from smile_async.provider.wire import OVERSLEPT, Place, head_of, in_turn, place_of
 from smile_async.settings import Timeouts
 from tests.provider.wire import OK, Script, Seen, Wire, listening, sends, until
 
@@ -237,6 +238,34 @@ def test_two_kinds_of_loop_in_turn() -> None:
 
     for kind in ("asyncio", "uvloop", "asyncio"):
         answered(run_on(kind, main()))
+
+
+def test_who_was_stopped_reads_what_came_meanwhile_before_any_timeout(loop: str) -> None:
+    """A process that is stopped (SIGSTOP, a laptop's lid) wakes up with its timers due and its answers unread."""
+    transport = Transport(timeouts=Timeouts(connect=1, read=0.4, total=0.6))
+
+    async def script(_seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        pool = transport._wire
+        assert pool is not None
+        assert pool._timer is not None
+        sleep_through(pool._timer.when() + OVERSLEPT - pool.loop.time())
+        pool._timer.cancel()
+        pool._look()  # as by a loop that serves its timers before its sockets
+        writer.write(OK)
+        return True
+
+    async def main() -> Outcome:
+        async with listening(script) as wire:
+            outcome = await once(wire, transport)
+            await transport.aclose()
+            return outcome
+
+    assert answered(run_on(loop, main())).status == 200
+
+
+def sleep_through(seconds: float) -> None:
+    """The loop does not turn meanwhile."""
+    time.sleep(seconds + 0.01)
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ class ByPyreqwest(Transport):
     """Takes the way that is kept for proxies also where there is none."""
 
     def _place(self, url: str) -> None:
-        return None
+        super()._place(url)
+        self._places[url] = None
 
 
 def transport_by(through: str, client: httpx.AsyncClient | None, **settings: Any) -> Transport:

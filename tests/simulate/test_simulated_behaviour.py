@@ -183,3 +183,13 @@ def test_a_prompt_is_named_by_roles_and_contents() -> None:
         prompt_key([Message("user", "甲"), Message("user", "乙")]),
     }
     assert len(keys) == 3
+
+
+@pytest.mark.parametrize("fault", [Fault.TRUNCATED, Fault.REFUSAL, Fault.REFUSAL_TEXT])
+def test_no_answer_takes_more_tokens_than_it_was_allowed(fault: Fault) -> None:
+    behaviour = Behaviour(SimulatorSettings(faults={fault: 1.0}))
+    for number in range(20):
+        completion = behaviour.decide(ask(f"问题{number}", max_tokens=5), 0).completion
+        assert completion is not None
+        assert completion.usage.completion_tokens <= 5
+        assert completion.finish_reason == "length"

@@ -17,17 +17,18 @@ def rewrite() -> Task:
     return Task(dataset=MemoryDataset(samples), solver=generate())
 
 
-folder = str(Path(job.folder) / "logs")
-earlier = list_eval_logs(folder)
-if earlier:
-    logs = eval_retry(earlier[0], log_dir=folder, display="none", max_connections=job.in_flight)
-else:
-    logs = eval(
-        rewrite(),
-        model="openai-api/simulated/m",
-        model_base_url=job.base_url,
-        max_connections=job.in_flight,
-        log_dir=folder,
-        display="none",
-    )
-job.write((str(sample.id), sample.output.completion) for sample in logs[0].samples or [])
+if __name__ == "__main__":  # a retry imports this file once more, for the task
+    folder = str(Path(job.folder) / "logs")
+    earlier = list_eval_logs(folder)
+    if earlier:
+        logs = eval_retry(earlier[0], log_dir=folder, display="none", max_connections=job.in_flight)
+    else:
+        logs = eval(
+            rewrite(),
+            model="openai-api/simulated/m",
+            model_base_url=job.base_url,
+            max_connections=job.in_flight,
+            log_dir=folder,
+            display="none",
+        )
+    job.write((str(sample.id), sample.output.completion) for sample in logs[0].samples or [])

@@ -1,7 +1,7 @@
 """litellm: `acompletion` with a semaphore; variants `router` (the Router, told the limits) and `router-enforced`.
 
-Enforcing is the Router's check before each call, which raises where a minute's count is spent: so it is given retries
-enough, and told to wait between them, not to lose rows.
+Enforcing is the Router's check before each call, which raises where a minute's count is spent. Its retries then give up
+rows, so a loop of the caller's waits and calls again.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ from typing import Any
 
 import litellm
 from job import Job, read
+
+PAUSE = 1.0  # seconds between two calls of the caller's loop
 
 litellm.suppress_debug_info = True
 
@@ -28,12 +30,19 @@ def asker(job: Job) -> Callable[..., Awaitable[Any]]:
         router = litellm.Router(
             model_list=[deployment],
             optional_pre_call_checks=["enforce_model_rate_limits"],
-            num_retries=100,
-            retry_after=5,
+            num_retries=0,
             disable_cooldowns=True,
         )
-    else:
-        router = litellm.Router(model_list=[deployment])
+
+        async def until_it_fits(**more: Any) -> Any:
+            while True:
+                try:
+                    return await router.acompletion(model="m", **more)
+                except litellm.RateLimitError:
+                    await asyncio.sleep(PAUSE)
+
+        return until_it_fits
+    router = litellm.Router(model_list=[deployment])
     return lambda **more: router.acompletion(model="m", **more)
 
 
