@@ -152,10 +152,5 @@ def provider_for(
     """
     from smile_async.provider.server import ServerProvider
 
-    quota = endpoint.quota or options.limits
-    return ServerProvider(
-        dialect_of(endpoint, recipe, options),
-        timeouts=options.timeouts,
-        max_connections=quota.most_in_flight,
-        client=client,
-    )
+    # The gate bounds what is in flight, and may be told another number while the run goes on.
+    return ServerProvider(dialect_of(endpoint, recipe, options), timeouts=options.timeouts, client=client)

@@ -72,6 +72,10 @@ class RunInUseError(UsageError):
     """Another process is working on this run."""
 
 
+class NotLiveError(UsageError):
+    """No process that could be asked is at work on this run."""
+
+
 class RunMismatchError(UsageError):
     """The run was started with other settings; the message lists what differs."""
 

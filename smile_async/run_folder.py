@@ -2,8 +2,8 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # `smile status` needs none of this: half of its time
 
 CORPUS = "corpus.jsonl"
 ASIDE = "set-aside.jsonl"
+UNNAMED = "default"  # an endpoint without a name: the only one of its run
 RECENT = 60.0  # seconds over which rates are taken
 
 
@@ -41,6 +42,8 @@ class RunStatus:
     recipe: str = ""
     model: str = ""
     remarks: account.Remarks = field(default_factory=account.Remarks)
+    endpoints: Mapping[str, account.EndpointCounts] = field(default_factory=dict)
+    changes: Sequence[account.LimitChange] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The fields that programs may rely on."""
@@ -77,7 +80,31 @@ class RunStatus:
             "requests_per_minute": round(self.requests_per_minute, 1),
             "tokens_per_minute": round(self.tokens_per_minute, 1),
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left),
+            "money": {
+                "settled_usd": round(counts.spend_usd, 6),
+                "reserved_usd": round(counts.reserved_usd, 6),
+                "perhaps_usd": round(counts.perhaps_usd, 6),
+                "attempts": _money_by_attempts(counts),
+            },
+            "endpoints": {name or UNNAMED: _rounded(one) for name, one in self.endpoints.items()},
+            "changes": [{**asdict(change), "endpoint": change.endpoint or UNNAMED} for change in self.changes],
         }
+
+
+def _money_by_attempts(counts: account.Counts) -> dict[str, int]:
+    """What became of the money for each attempt: every one is in one of these."""
+    reserved = counts.in_flight + counts.in_batches
+    refunded = counts.attempts - counts.replies - counts.perhaps_billed - reserved
+    return {
+        "settled": counts.replies,
+        "refunded": refunded,
+        "unknown": counts.perhaps_billed,
+        "reserved": reserved,
+    }
+
+
+def _rounded(counts: account.EndpointCounts) -> dict[str, Any]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(counts).items()}
 
 
 def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
@@ -85,7 +112,8 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
     folder, now = Path(folder), time.time() if now is None else now
     with schema.reading(folder) as reader:
         running = is_locked(folder)  # asked first: a run that ends meanwhile is not taken for one that was killed
-        counts = account.read_counts(reader)
+        counts, endpoints = account.read_account(reader)
+        changes = account.limit_changes(reader)
         expected = account.read_meta(reader, "expected_rows")
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
@@ -101,7 +129,13 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
             (now - RECENT, now),
         ).fetchone()[0]
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
-        counts = replace(counts, in_flight=0, perhaps_billed=counts.perhaps_billed + counts.in_flight)
+        counts = replace(
+            counts,
+            in_flight=0,
+            perhaps_billed=counts.perhaps_billed + counts.in_flight,
+            reserved_usd=counts.in_batches_usd,
+            perhaps_usd=counts.perhaps_usd + counts.reserved_usd - counts.in_batches_usd,
+        )
     done = counts.exact and counts.pending == 0
     left = max(
         (counts.total if counts.exact else max(expected or 0, counts.total)) - counts.accepted - counts.set_aside, 0
@@ -116,14 +150,10 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         seconds_left=left / (ended / RECENT) if running and ended and left else None,
         stopped_by="" if running or done else stopped.get("reason", "killed"),
         remarks=remarks,
+        endpoints=endpoints,
+        changes=changes,
         **asked,
     )
-
-
-def read_remarks(folder: Path) -> account.Remarks:
-    """What the accepted rows are flagged with. Raises `RunNotFoundError`."""
-    with schema.reading(folder) as reader:
-        return account.read_remarks(reader)
 
 
 def _asked(reader: sqlite3.Connection) -> dict[str, str]:

@@ -108,6 +108,14 @@ class OutputFlags:
     json: Annotated[bool, option(OUTPUT, "print the result as one JSON line on stdout", "--json")] = False
     quiet: Annotated[bool, option(OUTPUT, "no progress", "--quiet", "-q")] = False
     verbose: Annotated[bool, option(OUTPUT, "a log line for every event, on stderr", "--verbose", "-v")] = False
+    events: Annotated[
+        Path | None, option(OUTPUT, "append every event to this file, a line of JSON each", metavar="JSONL")
+    ] = None
+    metrics_port: Annotated[int | None, option(OUTPUT, "serve Prometheus metrics there; 0: any", metavar="PORT")] = None
+    metrics_host: Annotated[str, option(OUTPUT, "address for that; default 127.0.0.1", metavar="HOST")] = "127.0.0.1"
+    otel: Annotated[
+        bool, option(OUTPUT, "send OpenTelemetry metrics to OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)", "--otel")
+    ] = False
 
 
 def grouped(command: Callable[..., T]) -> Callable[..., T]:

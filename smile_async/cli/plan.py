@@ -59,7 +59,7 @@ def plan(
     async def main() -> "Plan":
         watched: Any = nullcontext((None, lambda _text: None))
         if pilot is not None and run is not None:
-            watched = watching(title, run, quiet=output.quiet, verbose=output.verbose, budget=options.limits.budget_usd)
+            watched = watching(title, run, quiet=output.quiet, verbose=output.verbose)
         with watched as (listener, notify):
             return await plan_corpus(
                 None if source == "-" else source,
@@ -173,12 +173,12 @@ def _endpoints(plan: "Plan") -> list[str]:
 
 
 def _tokens(number: float) -> str:
-    from smile_async.cli.progress import amount
+    from smile_async.cli.figures import amount
 
     return amount(number)
 
 
 def _time(seconds: float) -> str:
-    from smile_async.cli.progress import duration
+    from smile_async.cli.figures import duration
 
     return f"{seconds:.1f} s" if seconds < SLOW else duration(seconds)

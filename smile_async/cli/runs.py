@@ -1,4 +1,4 @@
-"""The commands of a run: generate, resume, retry, status, revalidate."""
+"""The commands of a run: generate, resume, retry, status, control, revalidate."""
 
 import contextlib
 import signal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smile_async.engine.run import RunReport, StopSwitch
 
 PULSE = 0.5  # seconds between two readings of the gauges
+PATIENCE = 1.0  # seconds that `status` waits for a live run's answer
 Running = Callable[["Listener", "StopSwitch", Callable[[str], None]], Awaitable["RunReport"]]
 
 Salvage = Annotated[
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Runs")(resume)
     app.command(rich_help_panel="Runs")(retry)
     app.command(rich_help_panel="Runs")(status)
+    app.command(rich_help_panel="Runs")(control)
     app.command(rich_help_panel="Runs")(revalidate)
 
 
@@ -72,7 +74,7 @@ def generate(
             given, run, provider=at, options=options, listener=listener, stop=stop, notify=notify, pulse=PULSE
         )
 
-    _follow_run(running, f"smile generate {source} -> {run}", run, output, options.limits.budget_usd)
+    _follow_run(running, f"smile generate {source} -> {run}", run, output)
 
 
 @grouped
@@ -124,13 +126,55 @@ def status(
 
     while True:
         found = read_status(run)
-        print_json(found.as_json()) if json else sys.stdout.write(status_text(found))
+        live = _live(run) if found.state == "running" else None
+        print_json({**found.as_json(), "live": live}) if json else sys.stdout.write(status_text(found, live))
         if not follow or found.state != "running":
             return
         sys.stdout.flush()
         time.sleep(2.0)
         if not json:
             sys.stdout.write("\n")
+
+
+def _live(run: Path) -> dict[str, Any] | None:
+    """What the process at work on a run says of itself; None when it says nothing."""
+    from smile_async.observing.control import ask_run
+
+    try:
+        return dict(ask_run(run, "status", patience=PATIENCE)["run"])
+    except (SmileError, KeyError):
+        return None
+
+
+@grouped
+def control(
+    run: RunFolder,
+    do: Annotated[
+        str | None, typer.Argument(metavar="[pause|resume|status]", help="what to do", show_default=False)
+    ] = None,
+    *,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="from now on at most so many requests in flight")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
+) -> None:
+    """Steer a run that is at work: pause it, let it go on, change how many requests are in flight.
+
+    smile control runs/first pause
+
+    smile control runs/first --concurrency 32
+    """
+    from smile_async.cli.show import control_text
+    from smile_async.observing.control import ask_run
+
+    if do not in (None, "pause", "resume", "status"):
+        raise typer.BadParameter(f"{do!r}: one of pause, resume, status", param_hint="what to do")
+    asked: list[tuple[str, int | None]] = [] if concurrency is None else [("concurrency", concurrency)]
+    if do is not None or not asked:
+        asked.append((do or "status", None))
+    for action, most in asked:
+        answer = ask_run(run, action, most)
+        print_json(answer) if json else sys.stdout.write(control_text(run, action, answer))
 
 
 @grouped
@@ -179,21 +223,23 @@ def _resume(
             pulse=PULSE,
         )
 
-    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output, limits.budget)
+    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output)
 
 
-def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, budget: float | None) -> None:
+def _follow_run(running: Running, title: str, run: Path, output: OutputFlags) -> None:
     """Run with signals and a progress display, print how it ended, exit with its code."""
+    from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
     from smile_async.cli.watch import watching
     from smile_async.engine.run import StopSwitch
-    from smile_async.run_folder import read_remarks, read_status
+    from smile_async.run_folder import read_status
 
     async def main() -> "RunReport":
         stop = StopSwitch()
         _drain_on_signals(stop)
-        with watching(title, run, quiet=output.quiet, verbose=output.verbose, budget=budget) as (listener, notify):
-            return await running(listener, stop, notify)
+        with watching(title, run, quiet=output.quiet, verbose=output.verbose) as (listener, notify):
+            async with observed(run, output, stop, notify) as others:
+                return await running(together([listener, *others]), stop, notify)
 
     try:
         report = _run(main())
@@ -201,9 +247,10 @@ def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, bu
         if output.json and (run / "ledger.sqlite3").exists():
             print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
         raise
-    sys.stderr.write(report_text(report, read_remarks(run)))
+    status = read_status(run)
+    sys.stderr.write(report_text(report, status))
     if output.json:
-        print_json(read_status(run).as_json())
+        print_json(status.as_json())
     raise typer.Exit(report.exit_code)
 
 

@@ -1,14 +1,13 @@
 """Results as text for a person."""
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from smile_async.batch.desk import BatchReport, BatchState
-    from smile_async.engine.account import Counts, Remarks
+    from smile_async.engine.account import Counts, EndpointCounts, LimitChange, Remarks
     from smile_async.engine.revision import Revision
     from smile_async.engine.run import RunReport
     from smile_async.run_folder import RunStatus
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 
 NEVER_ASKED = frozenset({"bad-row", "duplicate"})
+LAST_NUMBER = 5  # column of the endpoints' table
 MOST_SHOWN = 10  # rows set aside that are named one by one
 
 
@@ -31,7 +31,7 @@ FLAGS_FOR = {
 
 
 def _rows(counts: "Counts", remarks: "Remarks | None" = None) -> list[str]:
-    from smile_async.cli.progress import amount
+    from smile_async.cli.figures import amount
 
     lines = [f"  rows       {counts.total:,}{'' if counts.exact else ' read so far'}"]
     share = f"  ({counts.accepted / (counts.accepted + counts.set_aside):.1%})" if counts.accepted else ""
@@ -49,9 +49,62 @@ def _rows(counts: "Counts", remarks: "Remarks | None" = None) -> list[str]:
     if counts.perhaps_billed:
         lines.append(f"             {counts.perhaps_billed:,} without a reply may have been billed all the same")
     lines.append(f"  tokens     {amount(counts.prompt_tokens)} in, {amount(counts.completion_tokens)} out")
-    if counts.spend_usd:
-        lines.append(f"  spent      ${counts.spend_usd:.4f}")
+    return lines + _money(counts)
+
+
+def _money(counts: "Counts") -> list[str]:
+    """What was spent, and what may yet have been."""
+    if not (counts.spend_usd or counts.perhaps_usd or counts.reserved_usd):
+        return []
+    told = f"  spent      ${counts.spend_usd:.4f}"
+    if counts.reserved_usd:
+        told += f", at most ${counts.reserved_usd:.4f} more for what is in flight"
+    if counts.perhaps_usd:
+        told += f", at most ${counts.perhaps_usd:.4f} more for attempts without a reply"
+    return [told]
+
+
+def endpoints_lines(endpoints: Mapping[str, "EndpointCounts"]) -> list[str]:
+    """A table of what each endpoint did; one that is alone needs none, but for the model that it named."""
+    from smile_async.cli.figures import amount
+
+    if len(endpoints) < 2:
+        named = [model for one in endpoints.values() for model in one.models]
+        return [f"  answered   by {', '.join(named)}"] if named else []
+    rows = [("  endpoint", "attempts", "replies", "tokens in", "out", "spent", "failures", "models")]
+    for name, one in endpoints.items():
+        failures = ", ".join(f"{kind} {count:,}" for kind, count in one.failures.items())
+        tokens = amount(one.prompt_tokens), amount(one.completion_tokens)
+        spent = f"${one.spend_usd:.4f}" if one.spend_usd else ""
+        row = f"{one.attempts:,}", f"{one.replies:,}", *tokens, spent, failures, ", ".join(one.models)
+        rows.append((f"  {name}", *row))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    kept = [column for column in range(len(widths)) if any(row[column] for row in rows[1:])]
+    return ["  ".join(_cell(row[column], widths[column], column) for column in kept).rstrip() for row in rows]
+
+
+def _cell(text: str, width: int, column: int) -> str:
+    return text.rjust(width) if 1 <= column <= LAST_NUMBER else text.ljust(width)
+
+
+def changes_lines(changes: Sequence["LimitChange"], most: int = 5) -> list[str]:
+    """The last changes of limits, with their reasons."""
+    from datetime import UTC, datetime
+
+    if not changes:
+        return []
+    several = len({change.endpoint for change in changes}) > 1
+    lines = [f"  limits     changed {len(changes):,} times" + (", last:" if len(changes) > most else ":")]
+    for change in changes[-most:]:
+        at = datetime.fromtimestamp(change.at, UTC).astimezone().strftime("%H:%M:%S")
+        where = f"{change.endpoint} " if several else ""
+        what = change.what.replace("in-flight", "in flight")
+        lines.append(f"    {at} {where}{what}: {_limit(change.before)} -> {_limit(change.after)} ({change.reason})")
     return lines
+
+
+def _limit(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.1f}".removesuffix(".0")
 
 
 def _mended(remarks: "Remarks") -> list[str]:
@@ -63,10 +116,11 @@ def _mended(remarks: "Remarks") -> list[str]:
     return lines
 
 
-def report_text(report: "RunReport", remarks: "Remarks") -> str:
-    """How a run ended, where its corpus is, and what to do next."""
+def report_text(report: "RunReport", status: "RunStatus") -> str:
+    """How a run ended, where its corpus is, and what to do next; `status` was read after its end."""
     head = "done" if report.state == "done" else f"stopped ({report.reason})"
-    lines = [f"{report.folder}: {head}", *_rows(report.counts, remarks)]
+    lines = [f"{report.folder}: {head}", *_rows(report.counts, status.remarks)]
+    lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]
     lines.append(f"  corpus     {report.folder / 'corpus.jsonl'}")
     if report.counts.set_aside:
         again = f"; ask again: smile retry {report.folder}" if set(report.counts.reasons) - NEVER_ASKED else ""
@@ -76,7 +130,7 @@ def report_text(report: "RunReport", remarks: "Remarks") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _how_to_go_on(run: "Path", reason: str) -> str:
+def _how_to_go_on(run: Path, reason: str) -> str:
     if reason == "collected":
         return f"Go on with: smile batch submit {run}, or at once: smile resume {run}"
     if reason == "batch":
@@ -84,23 +138,61 @@ def _how_to_go_on(run: "Path", reason: str) -> str:
     return f"Go on with: smile resume {run}{FLAGS_FOR.get(reason, '')}"
 
 
-def status_text(status: "RunStatus") -> str:
-    from smile_async.cli.progress import amount, duration
+def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> str:
+    """How a run stands; `live`: what its process says of itself."""
+    from smile_async.cli.figures import amount, duration
 
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
     asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
     lines = [head, asked, *_rows(status.counts, status.remarks)]
     if status.expected:
         lines[2] += f", about {status.expected:,} in all"
+    lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]
     if status.state == "running":
         lines.append(f"  in flight  {status.counts.in_flight:,}")
         lines.append(
             f"  a minute   {status.requests_per_minute:,.0f} replies, {amount(status.tokens_per_minute)} tokens; "
             f"{duration(status.seconds_left)} left"
         )
+        lines += live_lines(live) if live else []
     elif status.state == "stopped":
         lines.append(_how_to_go_on(status.folder, status.stopped_by))
     return "\n".join(lines) + "\n"
+
+
+def live_lines(live: Mapping[str, Any]) -> list[str]:
+    """What a live run waits for, and how much of each limit is in use."""
+    from smile_async.cli.figures import amount, label, waited_for
+
+    lines = []
+    if live["paused"]:
+        lines.append("  paused     smile control RUN resume lets it go on")
+    elif live["binding"]:
+        lines.append(
+            f"  waits for  {waited_for(live['binding'])}" + (f", {live['held']:.0f} s yet" if live["held"] else "")
+        )
+    several = len({gauge["endpoint"] for gauge in live["gauges"]}) > 1
+    for gauge in live["gauges"]:
+        where = f" at {gauge['endpoint']}" if several else ""
+        used = f"{amount(gauge['used'])} of {amount(gauge['limit'])}"
+        lines.append(f"             {label(gauge['what'], gauge['period'])}: {used}{where}")
+    return lines
+
+
+def control_text(run: Path, asked: str, answer: Mapping[str, Any]) -> str:
+    """What a run answered."""
+    stands = answer.get("run")
+    if stands is None:
+        return f"{run}: has not begun to ask yet\n"
+    flight = f"{stands['in_flight']:,} in flight"
+    if asked == "concurrency":
+        return f"{run}: at most {answer['most']:,} in flight from now on; {flight} now\n"
+    if asked == "pause":
+        return f"{run}: paused; {flight} come home, nothing more starts until: smile control {run} resume\n"
+    if asked == "resume":
+        return f"{run}: goes on\n"
+    lines = [f"{run}: {'paused' if stands['paused'] else 'at work'}, {flight} of {stands['concurrency']:,}"]
+    return "\n".join([*lines, *live_lines(stands)]) + "\n"
 
 
 def batches_text(report: "BatchReport", now: float) -> str:
@@ -133,7 +225,7 @@ STAYED_BACK = {
 
 
 def _batch(one: "BatchState", now: float) -> str:
-    from smile_async.cli.progress import duration
+    from smile_async.cli.figures import duration
 
     note = one.note
     told = f"{note.state}, {note.completed + note.failed:,} of {note.requests:,} done" if note.remote else note.state

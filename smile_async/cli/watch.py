@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from smile_async.cli.progress import PLAIN_EVERY, LiveDisplay, Tally, plain_line
+from smile_async.cli.progress import LiveDisplay
+from smile_async.cli.tally import Tally, plain_line
 from smile_async.engine import events
 
+PLAIN_EVERY = 5.0  # seconds between two plain lines
 QUIET_EVENTS = (events.RowAccepted, events.ReplyRejected, events.JobRequeued, events.RowSetAside, events.AttemptFailed)
 """Told one by one only when asked: there may be millions."""
 
@@ -31,7 +33,7 @@ def logger() -> Any:
 
 @contextmanager
 def watching(
-    title: str, run: Path, *, quiet: bool, verbose: bool, budget: float | None
+    title: str, run: Path, *, quiet: bool, verbose: bool
 ) -> Iterator[tuple[events.Listener, Callable[[str], None]]]:
     """The listener for a run's events, and how to tell a person something, while the block runs."""
     tally = Tally(clock=time.monotonic)
@@ -39,7 +41,7 @@ def watching(
         from rich.console import Console
 
         console = Console(stderr=True)
-        with LiveDisplay(console, tally, title, budget=budget):
+        with LiveDisplay(console, tally, title, run):
             yield _informed(tally, run), lambda text: console.print(text, highlight=False, markup=False)
         return
     log = None if quiet and not verbose else logger()

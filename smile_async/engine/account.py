@@ -1,7 +1,8 @@
 """Reading a ledger: what a run holds, row by row or in sums. Works while another process writes to it."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,6 @@ import orjson
 
 from smile_async.engine.estimate import FIRST_COMPLETION
 from smile_async.engine.job import PERHAPS_BILLED, FailureKind
-from smile_async.engine.schema import marks
 
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
@@ -44,6 +44,8 @@ class Counts:
     in_flight: int = 0
     in_batches: int = 0
     """Pending rows that wait in a batch: nobody else asks them meanwhile."""
+    in_batches_usd: float = 0.0
+    """The part of `reserved_usd` that these may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +95,109 @@ class KeptReply:
 
 
 LOST = "unknown"  # verdict of an attempt whose answer a crash or a second Ctrl-C took
-PERHAPS_BILLED_KINDS = (*sorted(PERHAPS_BILLED), LOST)
+PERHAPS_BILLED_KINDS = frozenset({*PERHAPS_BILLED, LOST})
+MODELS = "models:"  # with an endpoint's name: the key under which the models that it named are noted
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCounts:
+    """What one endpoint did; `models` are those that its replies named."""
+
+    attempts: int = 0
+    replies: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    spend_usd: float = 0.0
+    perhaps_usd: float = 0.0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
 
 
 def read_counts(connection: sqlite3.Connection) -> Counts:
     """Sums over the slim tables; `in_flight` is what the writer has noted as under way."""
-    sums = (
-        "SELECT count(*), total(paid), total(prompt_tokens), total(completion_tokens),"  # noqa: S608
-        " total(iif(paid, cost_usd, 0)), total(iif(paid, 0, cost_usd)),"
-        f" total(paid = 0 AND verdict IN ({marks(len(PERHAPS_BILLED_KINDS))})) FROM attempts"
-    )
+    return read_account(connection)[0]
+
+
+def read_endpoints(connection: sqlite3.Connection) -> dict[str, EndpointCounts]:
+    """By endpoint, in the order of their names."""
+    return read_account(connection)[1]
+
+
+def read_account(connection: sqlite3.Connection) -> tuple[Counts, dict[str, EndpointCounts]]:
+    """The run's counts, and those of each endpoint by its name: one walk over the attempts for both."""
     connection.execute("BEGIN")  # one snapshot, so that the sums agree
     try:
         total = _one(connection, "SELECT count(*) FROM rows")
         ends = connection.execute("SELECT state, reason, count(*) FROM outcomes GROUP BY state, reason").fetchall()
-        paid = connection.execute(sums, PERHAPS_BILLED_KINDS).fetchone()
-        failed = connection.execute("SELECT verdict, count(*) FROM attempts WHERE NOT paid GROUP BY 1 ORDER BY 2 DESC")
-        failures = dict(failed.fetchall())
-        in_flight, reserved = connection.execute("SELECT count(*), total(ceiling_usd) FROM flights").fetchone()
-        in_batches, held = connection.execute("SELECT count(*), total(ceiling_usd) FROM batched").fetchone()
+        sums = [
+            _Sum(*row)
+            for row in connection.execute(
+                "SELECT endpoint, verdict, paid, count(*), total(prompt_tokens), total(completion_tokens),"
+                " total(cost_usd) FROM attempts GROUP BY endpoint, verdict, paid"
+            )
+        ]
+        flights = connection.execute("SELECT count(*), total(ceiling_usd) FROM flights").fetchone()
+        batched = connection.execute("SELECT count(*), total(ceiling_usd) FROM batched").fetchone()
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
+        models = connection.execute("SELECT key, value FROM meta WHERE key GLOB ?", (f"{MODELS}*",)).fetchall()
     finally:
         connection.execute("COMMIT")
-    attempts, replies, prompt, completion, cost, perhaps_usd, perhaps = paid
+    named = {key.removeprefix(MODELS): tuple(orjson.loads(value)) for key, value in models}
+    endpoints = {
+        name: _endpoint([one for one in sums if one.endpoint == name], named.get(name, ()))
+        for name in sorted({one.endpoint for one in sums})
+    }
+    return _counts(total, ends, sums, flights, batched, exact=exact), endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """Attempts at one endpoint with one verdict."""
+
+    endpoint: str
+    verdict: str
+    paid: int
+    attempts: int
+    prompt_tokens: float
+    completion_tokens: float
+    cost_usd: float
+
+
+def _endpoint(sums: Sequence[_Sum], models: tuple[str, ...]) -> EndpointCounts:
+    return EndpointCounts(
+        attempts=sum(one.attempts for one in sums),
+        replies=sum(one.attempts for one in sums if one.paid),
+        prompt_tokens=int(sum(one.prompt_tokens for one in sums)),
+        completion_tokens=int(sum(one.completion_tokens for one in sums)),
+        spend_usd=sum((one.cost_usd for one in sums if one.paid), 0.0),
+        perhaps_usd=sum((one.cost_usd for one in sums if not one.paid), 0.0),
+        failures=_failures(sums),
+        models=models,
+    )
+
+
+def _failures(sums: Iterable[_Sum]) -> dict[str, int]:
+    """Attempts that brought no reply by kind, the most frequent first."""
+    failures: Counter[str] = Counter()
+    for one in sums:
+        if not one.paid:
+            failures[one.verdict] += one.attempts
+    return dict(failures.most_common())
+
+
+def _counts(
+    total: int,
+    ends: list[tuple[str, str, int]],
+    sums: list[_Sum],
+    flights: tuple[int, float],
+    batched: tuple[int, float],
+    *,
+    exact: bool,
+) -> Counts:
+    (in_flight, in_flight_usd), (in_batches, in_batches_usd) = flights, batched
     accepted = sum(rows for state, _, rows in ends if state == ACCEPTED)
     set_aside = sum(rows for state, _, rows in ends if state == SET_ASIDE)
+    every = _endpoint(sums, ())
     return Counts(
         total=total,
         exact=exact,
@@ -125,15 +205,16 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
         set_aside=set_aside,
         pending=total - accepted - set_aside,
         reasons={reason: rows for state, reason, rows in sorted(ends, key=lambda end: -end[2]) if state == SET_ASIDE},
-        attempts=attempts + in_flight + in_batches,
-        failures=failures,
-        replies=int(replies),
-        perhaps_billed=int(perhaps),
-        prompt_tokens=int(prompt),
-        completion_tokens=int(completion),
-        spend_usd=cost,
-        perhaps_usd=perhaps_usd,
-        reserved_usd=reserved + held,
+        attempts=every.attempts + in_flight + in_batches,
+        failures=every.failures,
+        replies=every.replies,
+        perhaps_billed=sum(count for kind, count in every.failures.items() if kind in PERHAPS_BILLED_KINDS),
+        prompt_tokens=every.prompt_tokens,
+        completion_tokens=every.completion_tokens,
+        spend_usd=every.spend_usd,
+        perhaps_usd=every.perhaps_usd,
+        reserved_usd=in_flight_usd + in_batches_usd,
+        in_batches_usd=in_batches_usd,
         in_flight=in_flight,
         in_batches=in_batches,
     )
@@ -169,44 +250,6 @@ def read_remarks(connection: sqlite3.Connection) -> Remarks:
         (ACCEPTED,),
     )
     return Remarks(flags, {step: (replies, int(good)) for step, replies, good in asked.fetchall()})
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointCounts:
-    """What one endpoint did. `models` are those that its replies named, with how many did."""
-
-    attempts: int
-    replies: int
-    prompt_tokens: int
-    completion_tokens: int
-    spend_usd: float
-    failures: Mapping[str, int]
-    models: Mapping[str, int]
-
-
-def read_endpoints(connection: sqlite3.Connection) -> dict[str, EndpointCounts]:
-    """By endpoint, in the order of their names."""
-    sums = connection.execute(
-        "SELECT endpoint, count(*), total(paid), total(prompt_tokens), total(completion_tokens),"
-        " total(iif(paid, cost_usd, 0)) FROM attempts GROUP BY endpoint ORDER BY endpoint"
-    ).fetchall()
-    failed = connection.execute("SELECT endpoint, verdict, count(*) FROM attempts WHERE NOT paid GROUP BY 1, 2")
-    failures: dict[str, dict[str, int]] = {}
-    for endpoint, verdict, count in failed:
-        failures.setdefault(endpoint, {})[verdict] = count
-    named = connection.execute(
-        "SELECT a.endpoint, r.model, count(*) FROM replies r JOIN attempts a ON a.attempt = r.attempt"
-        " WHERE r.model IS NOT NULL GROUP BY 1, 2"
-    )
-    models: dict[str, dict[str, int]] = {}
-    for endpoint, model, count in named:
-        models.setdefault(endpoint, {})[model] = count
-    return {
-        name: EndpointCounts(
-            attempts, int(replies), int(prompt), int(completion), cost, failures.get(name, {}), models.get(name, {})
-        )
-        for name, attempts, replies, prompt, completion, cost in sums
-    }
 
 
 @dataclass(frozen=True, slots=True)

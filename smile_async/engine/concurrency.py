@@ -164,6 +164,8 @@ class Concurrency:
         self.most = most
         self._ceiling = self._suspect = None
         self._set(most, now, reason)
+        if self.limit != self._told:  # however small a change: somebody asked for it
+            self._note(now, reason)
 
     def _in_time(self, now: float) -> bool:
         if self._began is None:
@@ -210,5 +212,8 @@ class Concurrency:
         self.limit = min(limit, self.most)
         ratio = self.limit / self._told
         if self.limit != self._told and (not 1 / TOLD_FROM < ratio < TOLD_FROM or self.limit < self._told):
-            self.changes.append(Change(now, "in-flight", self._told, self.limit, reason))
-            self._told = self.limit
+            self._note(now, reason)
+
+    def _note(self, now: float, reason: str) -> None:
+        self.changes.append(Change(now, "in-flight", self._told, self.limit, reason))
+        self._told = self.limit

@@ -38,7 +38,8 @@ class SourceRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed(Event):
-    """An attempt brought no reply. `took` in seconds."""
+    """An attempt brought no reply. `kind` is unknown when nobody waited for the answer; `took` in seconds from when it
+    left; `perhaps_usd` is the most that it may have cost."""
 
     name: ClassVar[str] = "attempt.failed"
     row: str
@@ -47,11 +48,14 @@ class AttemptFailed(Event):
     status: int | None
     detail: str
     took: float
+    endpoint: str = ""
+    perhaps_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyRejected(Event):
-    """A reply that was paid for broke a rule."""
+    """A reply that was paid for broke a rule. `took` in seconds from when the request left; `model` as the server
+    named it."""
 
     name: ClassVar[str] = "reply.rejected"
     row: str
@@ -60,6 +64,9 @@ class ReplyRejected(Event):
     detail: str
     usage: Usage | None
     cost_usd: float
+    endpoint: str = ""
+    took: float = 0.0
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,17 @@ class JobRequeued(Event):
 
 @dataclass(frozen=True, slots=True)
 class RowAccepted(Event):
+    """A reply kept every rule. `took` and `model` as in `ReplyRejected`."""
+
     name: ClassVar[str] = "row.accepted"
     row: str
     attempt: int
     flags: tuple[str, ...]
     usage: Usage | None
     cost_usd: float
+    endpoint: str = ""
+    took: float = 0.0
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +104,20 @@ class RowSetAside(Event):
 
 @dataclass(frozen=True, slots=True)
 class Held(Event):
-    """Nobody starts for `seconds`."""
+    """Nobody starts at `endpoint` for `seconds`."""
 
     name: ClassVar[str] = "run.held"
     seconds: float
     reason: str
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Event):
+    """Somebody paused the run, or let it go on: while `paused` nothing starts."""
+
+    name: ClassVar[str] = "run.paused"
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,7 @@ class Gauge:
 @dataclass(frozen=True, slots=True)
 class Pulse(Event):
     """The gauges, read now and then for a display. `binding` is what the next request waits for (empty: nothing yet),
-    `waited` seconds by what was waited for, `held` the seconds that everybody still waits."""
+    `waited` seconds by what was waited for so far, `held` the seconds that everybody still waits."""
 
     name: ClassVar[str] = "run.pulse"
     in_flight: int

@@ -79,6 +79,7 @@ class Lane:
     unsaved: int = 0  # settled, but not yet on the disk: a kill would have them asked again
     held_until: float = -math.inf
     alone: bool = False  # one request at a time, while nothing shows that the server answers
+    models: set[str] = field(default_factory=set)  # that its replies have named
     retired: str = ""  # why nothing more is asked here: a wrong key, say
     windows: list[RateWindow] = field(init=False)
     concurrency: Concurrency = field(init=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smile_async.engine.estimate import Expected, TokenEstimate
-from smile_async.engine.events import Gauge
+from smile_async.engine.events import Gauge, Pulse
 from smile_async.engine.job import Request, Usage
 from smile_async.engine.lane import IN_FLIGHT, Lane, Taken, Wait
 
@@ -61,7 +61,7 @@ class Gate:
         self._clock = clock
         self._number = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._waiting_for = ""
+        self._waiting: tuple[str, float] | None = None  # for what, since when
 
     def __repr__(self) -> str:
         return f"<Gate [{self.in_flight} in flight at {', '.join(lane.name for lane in self.lanes)}]>"
@@ -174,7 +174,7 @@ class Gate:
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
-        if self._waiting_for != IN_FLIGHT:  # its place is free only when it is saved
+        if self._waiting is None or self._waiting[0] != IN_FLIGHT:  # its place is free only when it is saved
             self.wake()
         return cost
 
@@ -188,6 +188,26 @@ class Gate:
         """Each limit's use, endpoint by endpoint."""
         return [gauge for lane in self.lanes for gauge in lane.gauges()]
 
+    def pulse(self) -> Pulse:
+        """The gauges as they stand."""
+        now, usable, waited = self._clock(), self.usable, dict(self.waited)
+        if self._waiting is not None:
+            what, since = self._waiting
+            waited[what] = waited.get(what, 0.0) + now - since
+        return Pulse(
+            in_flight=self.in_flight,
+            concurrency=sum(lane.concurrency.limit for lane in usable),
+            gauges=tuple(self.gauges()),
+            binding=self.binding,
+            waited=waited,
+            spent_usd=self.spent_usd,
+            reserved_usd=self.reserved_usd,
+            perhaps_usd=self.perhaps_usd,
+            budget_usd=self.budget_usd,
+            held=max(min((lane.held_until - now for lane in usable), default=0.0), 0.0),
+            paused=self.paused,
+        )
+
     def wake(self) -> None:
         """Something has changed that the dispatcher may have waited for."""
         waiter = self._waiter
@@ -198,7 +218,6 @@ class Gate:
         self, within: float = math.inf, what: str = "", *, or_done: "asyncio.Future[Any] | None" = None
     ) -> None:
         """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds; `what` for."""
-        self._waiting_for = what
         if what:
             self.binding = what
         loop = asyncio.get_running_loop()
@@ -207,10 +226,11 @@ class Gate:
         if or_done is not None:
             or_done.add_done_callback(self._wake)
         began = self._clock()
+        self._waiting = what, began
         try:
             await waiter
         finally:
-            self._waiter = None
+            self._waiter = self._waiting = None
             self.waited[what] = self.waited.get(what, 0.0) + self._clock() - began
             if timer is not None:
                 timer.cancel()

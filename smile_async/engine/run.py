@@ -60,6 +60,7 @@ class _Stoppable(Protocol):
     def abort(self) -> None: ...
     def pause(self, *, paused: bool) -> None: ...
     def limit_concurrency(self, most: int) -> None: ...
+    def pulse(self) -> Pulse: ...
 
 
 class StopSwitch:
@@ -99,6 +100,10 @@ class StopSwitch:
         self._most = most
         if self._runner is not None:
             self._runner.limit_concurrency(most)
+
+    def look(self) -> Pulse | None:
+        """The gauges as they stand; None before the run has begun."""
+        return None if self._runner is None else self._runner.pulse()
 
     def connect(self, runner: _Stoppable) -> None:
         self._runner = runner
@@ -183,6 +188,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
             for lane in lanes:
                 lane.silence = Silence(proven=before.replies > 0)
+                lane.models = set(account.read_meta(reader, account.MODELS + lane.name) or ())
             feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
             runner = Runner(
                 task,
@@ -282,26 +288,8 @@ def _pulsing(gate: Gate, tell: Tell, every: float | None) -> Iterator[None]:
 
 async def _pulse(gate: Gate, tell: Tell, every: float) -> None:
     while True:
-        tell([pulse_of(gate, asyncio.get_running_loop().time())])
+        tell([gate.pulse()])
         await asyncio.sleep(every)
-
-
-def pulse_of(gate: Gate, now: float) -> Pulse:
-    """The gauges as they stand."""
-    usable = gate.usable
-    return Pulse(
-        in_flight=gate.in_flight,
-        concurrency=sum(lane.concurrency.limit for lane in usable),
-        gauges=tuple(gate.gauges()),
-        binding=gate.binding,
-        waited=dict(gate.waited),
-        spent_usd=gate.spent_usd,
-        reserved_usd=gate.reserved_usd,
-        perhaps_usd=gate.perhaps_usd,
-        budget_usd=gate.budget_usd,
-        held=max(min((lane.held_until - now for lane in usable), default=0.0), 0.0),
-        paused=gate.paused,
-    )
 
 
 def _nobody(_event: Event) -> None:

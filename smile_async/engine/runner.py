@@ -34,7 +34,15 @@ from smile_async.engine.retry import (
     after_failure,
     after_rejection,
 )
-from smile_async.engine.settlement import TASK_ERROR, Settled, attempt_record, set_aside, settle_failure, settle_reply
+from smile_async.engine.settlement import (
+    TASK_ERROR,
+    Settled,
+    attempt_record,
+    note_model,
+    set_aside,
+    settle_failure,
+    settle_reply,
+)
 from smile_async.engine.task import Item, Rejected, Task, Value
 from smile_async.settings import RetryPolicy
 
@@ -156,7 +164,13 @@ class Runner(Generic[Item, Value]):
 
     def pause(self, *, paused: bool) -> None:
         """Start nothing while paused."""
-        self._gate.pause(paused=paused)
+        if paused is not self._gate.paused:
+            self._gate.pause(paused=paused)
+            self.tell([events.Paused(paused)])
+
+    def pulse(self) -> events.Pulse:
+        """The gauges as they stand."""
+        return self._gate.pulse()
 
     def limit_concurrency(self, most: int) -> None:
         """From now on at most so many in flight, shared out among the endpoints."""
@@ -278,19 +292,23 @@ class Runner(Generic[Item, Value]):
             return
         if answer.pace is not None:
             lane.hear(answer.pace, attempt.admission.taken)
+        took = self._clock() - left
         if isinstance(answer, Failure):
-            settled = self._failed(attempt, answer)
+            settled = self._failed(attempt, answer, took)
         else:
-            settled = self._replied(attempt, answer)
-            lane.replied(attempt.admission.taken, self._clock() - left)
+            settled = self._replied(attempt, answer, took)
+            lane.replied(attempt.admission.taken, took)
         if lane.changes:
             self._note_changes(lane, settled)
         self._record(attempt, settled)
 
     def _lose(self, attempt: Attempt[Item], detail: str) -> None:
         """Note an attempt whose answer nobody will see: perhaps it was billed."""
-        cost = self._gate.settle(attempt.admission, attempt.request, None, perhaps=True)
-        self._record(attempt, Settled(LOST, detail=detail, cost_usd=cost))
+        admission, job = attempt.admission, attempt.job
+        cost = self._gate.settle(admission, attempt.request, None, perhaps=True)
+        took = self._clock() - admission.at
+        told = events.AttemptFailed(job.row_id, attempt.number, LOST, None, detail, took, admission.lane.name, cost)
+        self._record(attempt, Settled(LOST, detail=detail, cost_usd=cost, told=[told]))
 
     def _note_changes(self, lane: Lane, settled: Settled) -> None:
         """Limits that this answer has changed."""
@@ -303,15 +321,16 @@ class Runner(Generic[Item, Value]):
 
     # Settle ------------------------------------------------------------------------------------------------------
 
-    def _replied(self, attempt: Attempt[Item], reply: Reply) -> Settled:
+    def _replied(self, attempt: Attempt[Item], reply: Reply, took: float) -> Settled:
         lane = attempt.admission.lane
         cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
         lane.silence.end(attempt.admission.at)
         if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
             self._queue.recall()
         lane.alone = False
+        note_model(self._ledger, lane.models, lane.name, reply.model)
         job = attempt.job
-        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost)
+        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost, endpoint=lane.name, took=took)
         if job.amended is not None:
             settled.records.append(("amended", (attempt.number, job.amended.step)))
         if isinstance(trouble, Exception):
@@ -335,7 +354,7 @@ class Runner(Generic[Item, Value]):
         job = job.evolve(replies=job.replies + 1, limited=0, amended=amended, amends=amends)
         self._follow(settled, job, attempt.number, decision)
 
-    def _failed(self, attempt: Attempt[Item], failure: Failure) -> Settled:
+    def _failed(self, attempt: Attempt[Item], failure: Failure, took: float) -> Settled:
         kind, lane, now = failure.kind, attempt.admission.lane, self._clock()
         silence = lane.silence
         limited = kind is FailureKind.RATE_LIMITED
@@ -358,13 +377,13 @@ class Runner(Generic[Item, Value]):
         if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
             job, decision = job.evolve(amended=None), Again(0.0)
         settled = settle_failure(
-            job, attempt.number, failure, charged=charged, cost_usd=cost, took=now - attempt.admission.at
+            job, attempt.number, failure, charged=charged, cost_usd=cost, endpoint=lane.name, took=took
         )
         decision = self._elsewhere(settled, lane, decision, kind)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
         if hold and (fresh or failure.retry_after):
             if self._gate.hold(lane, hold) >= NEWS or fresh:
-                settled.told.append(events.Held(hold, str(kind)))
+                settled.told.append(events.Held(hold, str(kind), lane.name))
             silence.held_at = now
         if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
             lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)

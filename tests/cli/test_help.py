@@ -11,7 +11,8 @@ from tests.cli.conftest import Smile
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 WANTED = {
-    "generate", "resume", "retry", "status", "revalidate", "export", "prepare", "sample", "local", "simulate", "batch",
+    "generate", "resume", "retry", "status", "control", "revalidate", "export", "prepare", "sample", "local", "simulate",
+    "batch",
 }  # fmt: skip
 
 
@@ -58,7 +59,18 @@ def test_version(smile: Smile) -> None:
 
 @pytest.mark.e2e
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("httpx", "pyreqwest", "pyarrow", "xllamacpp", "ijson", "uvloop", "torch", "aiolimiter")
+    heavy = (
+        "httpx",
+        "pyreqwest",
+        "pyarrow",
+        "xllamacpp",
+        "ijson",
+        "uvloop",
+        "torch",
+        "aiolimiter",
+        "prometheus_client",
+        "opentelemetry",
+    )
     code = (
         "import sys; sys.argv = ['smile', 'generate', '--help']\n"
         "from smile_async.cli.app import main\n"

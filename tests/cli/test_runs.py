@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,72 @@ def test_status_of_a_run_that_stopped_says_why_and_how_to_go_on(smile: Smile, se
     shown = smile("status", "run").out
     assert shown.startswith("run: stopped (quota-exhausted)\n")
     assert "smile resume run" in shown
+
+
+def test_status_tells_money_endpoints_and_changes(smile: Smile, serve: Serve, source: Path) -> None:
+    server = serve(faults={"server-error": 0.3}, fault_asks=1, seed=2)
+    Path("smile.toml").write_text("[retry]\nfirst_wait = 0.001\nmax_wait = 0.01\n")
+    smile("generate", source, "run", *at(server), "--price-in", "1", "--price-out", "2")
+    told = smile("status", "run", "--json").told
+    failed = told["failures"]["server-error"]
+    money = told["money"]
+    assert money["attempts"] == {"settled": ROWS, "refunded": failed, "unknown": 0, "reserved": 0}
+    assert money["settled_usd"] == told["spend_usd"] > 0
+    assert (money["reserved_usd"], money["perhaps_usd"]) == (0, told["perhaps_usd"])
+    [(name, endpoint)] = told["endpoints"].items()
+    assert name == server.base_url.split("/")[2]
+    assert endpoint["attempts"] == told["attempts"] == ROWS + failed
+    assert endpoint["failures"] == {"server-error": failed}
+    assert endpoint["models"] == ["simulated"]
+    assert endpoint["spend_usd"] == told["spend_usd"]
+    for change in told["changes"]:
+        assert change["endpoint"] == name
+        assert change["reason"]
+    assert told["live"] is None
+    assert "answered   by simulated" in smile("status", "run").out
+
+
+def test_several_endpoints_are_a_table_in_the_report_and_the_status(smile: Smile, serve: Serve, source: Path) -> None:
+    servers = [serve(), serve()]
+    Path("smile.toml").write_text(
+        "".join(
+            f'[[endpoint]]\nbase_url = "{server.base_url}"\nmodel = "simulated"\nname = "region-{number}"\n'
+            for number, server in enumerate(servers)
+        )
+    )
+    ended = smile("generate", source, "run")
+    assert ended.code == 0, ended.err
+    shown = smile("status", "run").out
+    for text in (ended.err, shown):
+        [head] = [line.split() for line in text.splitlines() if line.startswith("  endpoint")]
+        assert head[:3] == ["endpoint", "attempts", "replies"]
+        for number, server in enumerate(servers):
+            [row] = [line.split() for line in text.splitlines() if line.startswith(f"  region-{number}")]
+            assert row[1] == row[2] == str(server.stats["requests"])
+            assert row[-1] == "simulated"
+
+
+def test_a_run_that_is_not_at_work_cannot_be_steered(smile: Smile, serve: Serve, source: Path) -> None:
+    smile("generate", source, "run", *at(serve()))
+    for arguments in (("pause",), ("resume",), ("status",), ("--concurrency", "3"), ()):
+        ended = smile("control", "run", *arguments)
+        assert (ended.code, ended.out) == (2, "")
+        assert "no process is at work" in ended.err
+    assert "pause, resume, status" in smile("control", "run", "dance").err
+    assert smile("control", "run", "--concurrency", "0").code == 2
+    assert smile("control", "absent", "pause").code == 2
+
+
+def test_without_the_extra_otel_says_what_to_install(
+    smile: Smile, serve: Serve, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
+    monkeypatch.delitem(sys.modules, "smile_async.observing.telemetry", raising=False)
+    server = serve()
+    ended = smile("generate", source, "run", *at(server), "--otel")
+    assert ended.code == 2
+    assert "smile-async[otel]" in ended.err
+    assert server.stats["requests"] == 0
 
 
 def test_status_leaves_the_run_as_it_is(smile: Smile, serve: Serve, source: Path) -> None:

@@ -140,10 +140,25 @@ def test_in_a_terminal_the_display_lives_and_ctrl_c_drains(tmp_path: Path) -> No
         stats = _ends_whole(tmp_path, server)
     assert code == 130
     assert "Traceback" not in terminal.screen
-    for told in ("accepted", "replies a minute", "stopped (interrupted)", "smile resume"):
+    for told in ("accepted", " replies, ", "in flight", "waiting for", "stopped (interrupted)", "smile resume"):
         assert told in terminal.screen
     assert drained["requests"] == drained["served"]["completions"]
     assert stats["requests"] == ROWS
+
+
+def test_in_a_terminal_each_limit_is_shown_what_binds_and_that_somebody_paused(tmp_path: Path) -> None:
+    with simulator("--latency", "base=0.1") as server:
+        terminal = Terminal([*_command(tmp_path, server), "--rpm", "900", "--tpm", "90000000"])
+        until(lambda: server.counted("served") > 20)
+        # 600 rows at 15 a second: the limit of requests is all that holds them up.
+        until(lambda: "< binds" in terminal.screen)
+        assert smile("control", str(tmp_path / "run"), "pause").code == 0
+        until(lambda: "go on with: smile control " in terminal.screen)
+        terminal.type(CTRL_C)
+        code = terminal.finish()
+    assert code == 130
+    for told in ("requests a minute", "tokens a minute", "of 900", "of 90M", "paused"):
+        assert told in terminal.screen
 
 
 def test_in_a_terminal_the_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
