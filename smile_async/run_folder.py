@@ -41,9 +41,9 @@ class RunStatus:
     source: str = ""
     recipe: str = ""
     model: str = ""
+    remarks: account.Remarks = field(default_factory=account.Remarks)
     endpoints: Mapping[str, account.EndpointCounts] = field(default_factory=dict)
     changes: Sequence[account.LimitChange] = ()
-    remarks: account.Remarks = field(default_factory=account.Remarks)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that programs may rely on."""
@@ -118,7 +118,6 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
         remarks = account.read_remarks(reader)
-        lost_usd = reader.execute("SELECT total(ceiling_usd) FROM flights").fetchone()[0]
         requests, tokens = reader.execute(
             "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts"
             " WHERE paid AND sent_at + took > ? AND sent_at <= ?",  # not what a clock that was set back left ahead
@@ -134,8 +133,8 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
             counts,
             in_flight=0,
             perhaps_billed=counts.perhaps_billed + counts.in_flight,
-            reserved_usd=counts.reserved_usd - lost_usd,
-            perhaps_usd=counts.perhaps_usd + lost_usd,
+            reserved_usd=counts.in_batches_usd,
+            perhaps_usd=counts.perhaps_usd + counts.reserved_usd - counts.in_batches_usd,
         )
     done = counts.exact and counts.pending == 0
     left = max(
@@ -150,9 +149,9 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         tokens_per_minute=tokens * 60 / RECENT,
         seconds_left=left / (ended / RECENT) if running and ended and left else None,
         stopped_by="" if running or done else stopped.get("reason", "killed"),
+        remarks=remarks,
         endpoints=endpoints,
         changes=changes,
-        remarks=remarks,
         **asked,
     )
 

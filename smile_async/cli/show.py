@@ -117,7 +117,7 @@ def _mended(remarks: "Remarks") -> list[str]:
 
 
 def report_text(report: "RunReport", status: "RunStatus") -> str:
-    """How a run ended, where its corpus is, and what to do next; `status` adds what its report does not hold."""
+    """How a run ended, where its corpus is, and what to do next; `status` was read after its end."""
     head = "done" if report.state == "done" else f"stopped ({report.reason})"
     lines = [f"{report.folder}: {head}", *_rows(report.counts, status.remarks)]
     lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]

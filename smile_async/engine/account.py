@@ -44,6 +44,8 @@ class Counts:
     in_flight: int = 0
     in_batches: int = 0
     """Pending rows that wait in a batch: nobody else asks them meanwhile."""
+    in_batches_usd: float = 0.0
+    """The part of `reserved_usd` that these may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def _counts(
     *,
     exact: bool,
 ) -> Counts:
-    (in_flight, reserved_usd), (in_batches, held_usd) = flights, batched
+    (in_flight, in_flight_usd), (in_batches, in_batches_usd) = flights, batched
     accepted = sum(rows for state, _, rows in ends if state == ACCEPTED)
     set_aside = sum(rows for state, _, rows in ends if state == SET_ASIDE)
     every = _endpoint(sums, ())
@@ -211,7 +213,8 @@ def _counts(
         completion_tokens=every.completion_tokens,
         spend_usd=every.spend_usd,
         perhaps_usd=every.perhaps_usd,
-        reserved_usd=reserved_usd + held_usd,
+        reserved_usd=in_flight_usd + in_batches_usd,
+        in_batches_usd=in_batches_usd,
         in_flight=in_flight,
         in_batches=in_batches,
     )

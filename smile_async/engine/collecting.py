@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from smile_async.engine.account import LOST, read_meta
+from smile_async.engine.account import LOST, MODELS, read_meta
 from smile_async.engine.batches import PAGE, BatchNote, saved
 from smile_async.engine.job import Failure, FailureKind, Reply, Request
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.queue import Job
 from smile_async.engine.retry import CHARGED, ROW_FINAL, SetAside, StopRun, after_failure, after_rejection
 from smile_async.engine.schema import marks
-from smile_async.engine.settlement import Settled, attempt_record, set_aside, settle_failure, settle_reply
+from smile_async.engine.settlement import Settled, attempt_record, note_model, set_aside, settle_failure, settle_reply
 from smile_async.engine.task import Item, Rejected, Task
 from smile_async.settings import RetryPolicy
 
@@ -90,6 +90,7 @@ class Collector(Generic[Item]):
         self._blameless = blameless
         self._shown = shown
         self._fault: Exception | None = None
+        self._models: set[str] = set(read_meta(reader, MODELS + ENDPOINT) or ())
         self.done = Collected()
         self._count_tries()
 
@@ -171,7 +172,9 @@ class Collector(Generic[Item]):
         cost = (
             row.ceiling_usd if usage is None else self._batch.prices.cost(usage.prompt_tokens, usage.completion_tokens)
         )
-        settled, trouble = settle_reply(self._task, row.job, row.attempt, reply, cost)
+        note_model(self._ledger, self._models, ENDPOINT, reply.model)
+        # `took` 0: nobody says how long it took.
+        settled, trouble = settle_reply(self._task, row.job, row.attempt, reply, cost, endpoint=ENDPOINT, took=0.0)
         if isinstance(trouble, Exception):
             self._fault = self._fault or trouble
             self.done.again += 1
@@ -196,7 +199,9 @@ class Collector(Generic[Item]):
             detail = self._shown(failure.detail, self._task.render(row.job.item))
             failure = Failure(kind, detail, failure.status, raw=failure.raw)
         cost = row.ceiling_usd if kind is FailureKind.BROKEN_BODY else 0.0  # others did not bring anything to pay for
-        settled = settle_failure(row.job, row.attempt, failure, charged=charged, cost_usd=cost, took=0.0)
+        settled = settle_failure(
+            row.job, row.attempt, failure, charged=charged, cost_usd=cost, endpoint=ENDPOINT, took=0.0
+        )
         if kind in ROW_FINAL and self._blameless:
             decision = StopRun(str(kind), failure.detail)
         self._after(settled, row, decision)

@@ -62,7 +62,6 @@ class Gate:
         self._number = 0
         self._waiter: asyncio.Future[None] | None = None
         self._waiting: tuple[str, float] | None = None  # for what, since when
-        self._waiting_for = ""
 
     def __repr__(self) -> str:
         return f"<Gate [{self.in_flight} in flight at {', '.join(lane.name for lane in self.lanes)}]>"
@@ -175,7 +174,7 @@ class Gate:
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
-        if self._waiting_for != IN_FLIGHT:  # its place is free only when it is saved
+        if self._waiting is None or self._waiting[0] != IN_FLIGHT:  # its place is free only when it is saved
             self.wake()
         return cost
 
@@ -219,7 +218,6 @@ class Gate:
         self, within: float = math.inf, what: str = "", *, or_done: "asyncio.Future[Any] | None" = None
     ) -> None:
         """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds; `what` for."""
-        self._waiting_for = what
         if what:
             self.binding = what
         loop = asyncio.get_running_loop()

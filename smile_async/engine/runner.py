@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
-from smile_async.engine.account import LOST, MODELS
+from smile_async.engine.account import LOST
 from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
 from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request
@@ -34,13 +34,20 @@ from smile_async.engine.retry import (
     after_failure,
     after_rejection,
 )
-from smile_async.engine.settlement import TASK_ERROR, Settled, attempt_record, set_aside, settle_failure, settle_reply
+from smile_async.engine.settlement import (
+    TASK_ERROR,
+    Settled,
+    attempt_record,
+    note_model,
+    set_aside,
+    settle_failure,
+    settle_reply,
+)
 from smile_async.engine.task import Item, Rejected, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
 ANOTHER_FIRST = 0.2  # seconds that a refused row waits longer than others
-MOST_MODELS = 16  # names noted for an endpoint: a server that invents one for each reply fills no ledger
 NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
 
 T = TypeVar("T")
@@ -321,11 +328,9 @@ class Runner(Generic[Item, Value]):
         if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
             self._queue.recall()
         lane.alone = False
-        if reply.model is not None and reply.model not in lane.models and len(lane.models) < MOST_MODELS:
-            lane.models.add(reply.model)
-            self._ledger.write(meta=(MODELS + lane.name, sorted(lane.models)))
+        note_model(self._ledger, lane.models, lane.name, reply.model)
         job = attempt.job
-        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost, lane.name, took)
+        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost, endpoint=lane.name, took=took)
         if job.amended is not None:
             settled.records.append(("amended", (attempt.number, job.amended.step)))
         if isinstance(trouble, Exception):
@@ -372,7 +377,7 @@ class Runner(Generic[Item, Value]):
         if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
             job, decision = job.evolve(amended=None), Again(0.0)
         settled = settle_failure(
-            job, attempt.number, failure, charged=charged, cost_usd=cost, took=took, endpoint=lane.name
+            job, attempt.number, failure, charged=charged, cost_usd=cost, endpoint=lane.name, took=took
         )
         decision = self._elsewhere(settled, lane, decision, kind)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0

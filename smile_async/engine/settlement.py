@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smile_async.engine import events
-from smile_async.engine.account import ACCEPTED, SET_ASIDE
+from smile_async.engine.account import ACCEPTED, MODELS, SET_ASIDE
 from smile_async.engine.job import Failure, Reply, Usage
-from smile_async.engine.ledger import Row
+from smile_async.engine.ledger import Ledger, Row
 from smile_async.engine.queue import Job
 from smile_async.engine.task import Accepted, Item, Rejected, Task
 
+MOST_MODELS = 16  # names noted for an endpoint: a server that invents one for each reply fills no ledger
 TASK_ERROR = "task-error"  # verdict of a reply that the task could not judge for a bug of its own
 
 
@@ -32,16 +33,11 @@ class Settled:
 
 
 def settle_reply(
-    task: Task[Item, Any],
-    job: Job[Item],
-    attempt: int,
-    reply: Reply,
-    cost_usd: float,
-    endpoint: str = "",
-    took: float = 0.0,
+    task: Task[Item, Any], job: Job[Item], attempt: int, reply: Reply, cost_usd: float, *, endpoint: str, took: float
 ) -> tuple[Settled, Rejected | Exception | None]:
     """Judge a reply, which is kept whatever it is worth. Beside it the rejection, if the row has to be asked again, or
-    what the task raised: a bug, after which the reply is kept and its row pending."""
+    what the task raised: a bug, after which the reply is kept and its row pending. `took` seconds."""
+    trouble: Rejected | Exception
     kept = ("replies", (attempt, job.ordinal, reply.text, reply.finish_reason, reply.refusal, reply.model, None))
     settled = Settled(ACCEPTED, paid=True, usage=reply.usage, cost_usd=cost_usd, records=[kept])
     try:
@@ -55,29 +51,32 @@ def settle_reply(
             told = job.row_id, attempt, verdict.flags, reply.usage, cost_usd, endpoint, took, reply.model
             settled.told.append(events.RowAccepted(*told))
             return settled, None
-        trouble: Rejected | Exception = verdict
-        settled.verdict, settled.detail = verdict.code, verdict.detail
     except Exception as error:  # noqa: BLE001  (the task's own)
-        trouble = error
-        settled.verdict, settled.detail = TASK_ERROR, type(error).__name__
-    code, detail = settled.verdict, settled.detail
-    rejected = job.row_id, attempt, code, detail, reply.usage, cost_usd, endpoint, took, reply.model
+        settled.verdict, settled.detail, trouble = TASK_ERROR, type(error).__name__, error
+    else:
+        settled.verdict, settled.detail, trouble = verdict.code, verdict.detail, verdict
+    rejected = job.row_id, attempt, settled.verdict, settled.detail, reply.usage, cost_usd, endpoint, took, reply.model
     settled.told.append(events.ReplyRejected(*rejected))
     return settled, trouble
 
 
+def note_model(ledger: Ledger, known: set[str], endpoint: str, model: str | None) -> None:
+    """Note which model a reply named, unless it is among those `known` of its endpoint."""
+    if model is not None and model not in known and len(known) < MOST_MODELS:
+        known.add(model)
+        ledger.write(meta=(MODELS + endpoint, sorted(known)))
+
+
 def settle_failure(
-    job: Job[Any], attempt: int, failure: Failure, *, charged: bool, cost_usd: float, took: float, endpoint: str = ""
+    job: Job[Any], attempt: int, failure: Failure, *, charged: bool, cost_usd: float, endpoint: str, took: float
 ) -> Settled:
     """An attempt that brought no reply; `cost_usd` is the most it may have cost all the same, `took` seconds."""
     kind = str(failure.kind)
     settled = Settled(kind, charged=charged, detail=failure.detail, status=failure.status, cost_usd=cost_usd)
     if failure.raw:
         settled.records.append(("replies", (attempt, job.ordinal, None, None, None, None, failure.raw)))
-    told = events.AttemptFailed(
-        job.row_id, attempt, kind, failure.status, failure.detail, took, endpoint, perhaps_usd=cost_usd
-    )
-    settled.told.append(told)
+    told = job.row_id, attempt, kind, failure.status, failure.detail, took, endpoint, cost_usd
+    settled.told.append(events.AttemptFailed(*told))
     return settled
 
 

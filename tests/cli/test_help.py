@@ -80,3 +80,9 @@ def test_help_loads_nothing_heavy() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == "LOADED []"
+
+
+def test_a_plan_takes_no_flag_that_only_a_run_obeys(smile: Smile) -> None:
+    for flag in ("--events", "--metrics-port", "--metrics-host", "--otel"):
+        assert flag in smile("generate", "--help").out
+        assert flag not in smile("plan", "--help").out

@@ -157,9 +157,8 @@ def test_every_row_ends_as_the_servers_plan_implies_and_the_sums_are_the_servers
 
     # Each request that the server saw is an attempt in the ledger, under the name of what it met.
     verdicts = Counter(dict(in_ledger(run, "SELECT verdict, count(*) FROM attempts GROUP BY verdict")))
-    refused = sum(
-        stats["refused"].values()
-    )  # by the limits, which are not in the plan; headers tell them, so it is few
+    # By the limits, which are not in the plan; headers tell them, so it is few.
+    refused = sum(stats["refused"].values())
     assert refused < ROWS / 100
     assert verdicts == expected.verdicts + Counter({"rate-limited": refused})
     assert told["attempts"] == stats["requests"] == expected.verdicts.total() + refused

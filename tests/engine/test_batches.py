@@ -31,6 +31,7 @@ from smile_async.engine.job import Failure, FailureKind, Reply, Request, Usage
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.run import identity_of
 from smile_async.engine.task import Task
+from smile_async.run_folder import read_status
 from smile_async.settings import Limits, Prices, RetryPolicy
 from smile_async.testing import ScriptedProvider, replying, run_virtual
 from tests.engine.asking import ask_all, counts_of, echo, judge, outcomes, query, results, rows, word
@@ -355,6 +356,24 @@ def test_rows_without_a_result_are_pending_again_and_free_of_charge(tmp_path: Pa
     provider = anything()
     assert ask_all(tmp_path, rows(600), provider).state == "done"
     assert len(provider.asked) == 599
+
+
+def test_a_killed_runs_requests_may_have_been_billed_and_its_batches_stay_reserved(tmp_path: Path) -> None:
+    handed_over(tmp_path, 2, prices=A_DOLLAR)
+    waiting = counts_of(tmp_path).reserved_usd
+    with closing(sqlite3.connect(tmp_path / schema.DATABASE)) as connection, connection:
+        connection.execute("INSERT INTO flights VALUES (90, 9, 0.0, 7.0, '')")
+    money = read_status(tmp_path).as_json()["money"]
+    assert (money["reserved_usd"], money["perhaps_usd"]) == (pytest.approx(waiting), pytest.approx(7.0))
+    assert money["attempts"] == {"settled": 0, "refunded": 0, "unknown": 1, "reserved": 2}
+
+
+def test_what_a_batch_did_is_told_with_the_model_that_its_replies_named(tmp_path: Path) -> None:
+    handed_over(tmp_path, 3)
+    collected(tmp_path, {1: good(), 2: good("bad: rule")})
+    with schema.reading(tmp_path) as reader:
+        [(name, found)] = account.read_endpoints(reader).items()
+    assert (name, found.replies, found.models) == ("batch", 2, ("m",))
 
 
 def test_what_is_given_up_may_have_been_billed(tmp_path: Path) -> None:
