@@ -22,7 +22,7 @@ from smile_async.engine.batches import OFFLINE, BatchNote, new_batch, note, read
 from smile_async.engine.collecting import Came, Collected, Collector
 from smile_async.engine.run import identity_of
 from smile_async.errors import UsageError
-from smile_async.filing import whole_file
+from smile_async.filing import exists_already, whole_file
 from smile_async.options import Options
 from smile_async.pipeline import planned, write_what_there_is
 from smile_async.provider.batch_lines import Result, custom_id, path_of, read_result, request_line
@@ -48,6 +48,8 @@ async def export_batch(
     """Write the pending rows of the run `out` as a Batch file, starting the run where there is none. They wait for
     `import_results`, and nobody else asks them meanwhile. Raises `UsageError` when no row is pending."""
     folder, path = Path(out), Path(file)
+    if path.is_dir() or (not overwrite and path.exists() and path.stat().st_size):
+        raise exists_already(path)  # before the run is touched
     plan = planned(source, folder, provider, options or Options(), notify)
     first = first_of(provider)
     asked = first if first.base_url else first.model_copy(update={"base_url": NOWHERE})

@@ -145,8 +145,9 @@ class FoundRate:
         if self._tried:  # back to what held, and longer until the next try
             self._tried = False
             self._quiet = min(self._quiet * 2, QUIET_MOST)
-            if self.window is not None:
-                return self._find_window(now, min(minute, self.window / STEP))
+            if self.window is not None:  # what went since a lull says nothing
+                held = self.window / STEP
+                return self._find_window(now, min(minute, held) if minute >= 0.9 * held else held)
             assert self.rate is not None
             return self._find_rate(now, self.rate / STEP)
         if self.window is not None and minute >= 0.9 * self.window:

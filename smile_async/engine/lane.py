@@ -215,19 +215,26 @@ class Lane:
     def hear(self, pace: ServerPace, taken: Taken) -> None:
         """What the headers of an answer said of the server's limits."""
         for word in pace.limits:
-            if word.what not in AMOUNTS:
+            if word.what not in AMOUNTS or (word.limit is not None and word.limit <= 0):
                 continue
             period = word.period or period_of(word)
             for window, entry in taken.windows:
                 if _meant(window, word, period):
-                    if word.limit is not None and word.limit < window.limit * 0.999:
-                        window.resize(word.limit)
+                    if word.limit is not None:
+                        self._follow(window, word.limit)
                     if word.remaining is not None:  # of more than is to be used it says nothing about how ours refills
                         more = word.limit is not None and word.limit > window.limit * 1.001
                         window.hear(entry, word.remaining, None if more else word.reset)
                     break
             else:
                 self._learn(word, period)
+
+    def _follow(self, window: RateWindow, limit: float) -> None:
+        """The server's word about how much it allows, where that is less than was named; it may take it back."""
+        limit = min(limit, window.most)
+        if abs(limit - window.limit) > 0.001 * window.limit:
+            self.changes.append(Change(self.clock(), _label(window), window.limit, limit, "the server's headers"))
+            window.resize(limit)
 
     def _learn(self, word: LimitWord, period: float) -> None:
         """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
@@ -237,8 +244,10 @@ class Lane:
             return  # already heard, by an answer to a request that left before
         guessed = word.period is None and period == MINUTE
         window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
+        window.most = math.inf
         if word.remaining is not None and word.remaining < word.limit:
-            window.remember(self.clock(), word.limit - word.remaining)
+            leaves = period if word.reset is None else min(word.reset, period)  # then it is full again, it says
+            window.remember(self.clock() - period + leaves, word.limit - word.remaining)
         self.windows.append(window)
         self.changes.append(Change(self.clock(), _label(window), math.inf, word.limit, "the server's headers"))
 

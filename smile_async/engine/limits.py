@@ -19,7 +19,11 @@ DEVIATIONS = 4.5  # of the sum of tokens in flight: what of the token limit stay
 
 
 class BudgetSpentError(Exception):
-    """The next request might cost more than is left, and nothing in flight can give any back."""
+    """The next request might cost more than is left, `ceiling_usd`, and nothing in flight can give any back."""
+
+    def __init__(self, ceiling_usd: float) -> None:
+        super().__init__(ceiling_usd)
+        self.ceiling_usd = ceiling_usd
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that makes one three times as dear, and thousands a second are made
@@ -60,6 +64,8 @@ class Gate:
         self._priced = any(lane.prices.cost(1.0, 1.0) > 0 for lane in lanes)
         self._clock = clock
         self._number = 0
+        self._most: int | None = None  # in flight in all, where somebody said it
+        self._paused_at = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._waiting: tuple[str, float] | None = None  # for what, since when
 
@@ -79,6 +85,13 @@ class Gate:
         """What was spent and what may have been, for a person."""
         perhaps = f", and up to ${self.perhaps_usd:.4f} for attempts without a reply" if self.perhaps_usd else ""
         return f"${self.spent_usd:.4f}{perhaps}"
+
+    def no_room(self, ceiling_usd: float) -> str:
+        """Why a budget ends the run, for a person."""
+        return (
+            f"The budget of ${self.budget_usd or 0:.4f} has no room for another request, which may cost up to"
+            f" ${ceiling_usd:.4f}: {self.bill()} are spent."
+        )
 
     def remember(self, attempts: Iterable[tuple[float, float, float, str]]) -> None:
         """Count what an earlier process sent: seconds ago, tokens of prompt and completion, and the endpoint's name of
@@ -100,40 +113,55 @@ class Gate:
 
     def pause(self, *, paused: bool) -> None:
         """While paused nothing starts; what is in flight goes on."""
+        now = self._clock()
+        if paused and not self.paused:
+            self._paused_at = now
+        elif self.paused and not paused:
+            for lane in self.lanes:
+                lane.silence.paused(now - self._paused_at)
         self.paused = paused
         self.wake()
 
     def limit_concurrency(self, most: int, reason: str = "told to") -> None:
-        """At most so many in flight from now on, shared out among the endpoints by weight (at least one each)."""
-        lanes = self.usable
+        """At most so many in flight from now on, shared out among the endpoints by weight, but never more at one than
+        its own quota says."""
+        lanes, self._most = self.usable, max(most, 1)
         weights = sum(lane.served.weight for lane in lanes)
         for lane in lanes:
             share = max(1, int(most * lane.served.weight / weights))
-            lane.concurrency.set(share, self._clock(), reason)
+            own = lane.served.quota.concurrency if lane.served.quota is not None else None
+            lane.concurrency.set(min(share, own or share), self._clock(), reason)
         self.wake()
+
+    def keep_concurrency(self, reason: str) -> None:
+        """No more in flight than the limits are now."""
+        for lane in self.usable:
+            lane.concurrency.set(lane.concurrency.limit, self._clock(), reason)
 
     async def room(self) -> None:
         """Wait until one more may be in flight somewhere and no hold is on."""
         while (wait := self._wait_to_start())[0] > 0:
             await self.change(*wait)
 
-    async def enter(self, request: Request) -> Admission:
-        """Wait until every limit of some endpoint admits the request, then count it in there.
+    async def enter(self, request: Request, avoid: str = "") -> Admission:
+        """Wait until every limit of some endpoint admits the request, then count it in there; not at the one to
+        `avoid`, where another has room.
 
         Raises `BudgetSpentError` when the budget cannot admit it even after all in flight have been settled.
         """
         expected = self.estimate.expect(request)
         while True:
-            lane, wait = self._choose(expected)
-            if wait[0] > 0:
-                await self.change(*wait)
+            lanes = self.lanes if self.budget_usd is None else self._affordable(request)
+            if not lanes:
+                if self.in_flight == 0:
+                    raise BudgetSpentError(min(self._ceiling(lane, request) for lane in self.lanes))
+                await self.change(what="budget")
                 continue
-            ceiling_usd = self._ceiling(lane, request)
-            if self._affordable(ceiling_usd):
+            lane, wait = self._choose(lanes, expected, avoid)
+            if wait[0] <= 0:
                 break
-            if self.in_flight == 0:
-                raise BudgetSpentError
-            await self.change(what="budget")
+            await self.change(*wait)
+        ceiling_usd = self._ceiling(lane, request)
         self._number += 1
         self.reserved_usd += ceiling_usd
         return Admission(self._number, self._clock(), expected, ceiling_usd, lane, await lane.take(expected))
@@ -246,27 +274,35 @@ class Gate:
         ceiling = self.estimate.ceiling(request)
         return lane.prices.cost(ceiling.prompt, ceiling.completion)
 
-    def _affordable(self, ceiling_usd: float) -> bool:
-        if self.budget_usd is None:
-            return True
-        return self.spent_usd + self.perhaps_usd + self.reserved_usd + ceiling_usd <= self.budget_usd
+    def _affordable(self, request: Request) -> tuple[Lane, ...]:
+        """Endpoints at which the request may cost no more than is left."""
+        assert self.budget_usd is not None
+        spoken_for = self.spent_usd + self.perhaps_usd + self.reserved_usd
+        return tuple([lane for lane in self.usable if spoken_for + self._ceiling(lane, request) <= self.budget_usd])
 
-    def _wait_to_start(self) -> Wait:
+    def _full(self) -> Wait | None:
+        """What holds every endpoint back at once."""
         if self.paused:
             return math.inf, "paused"
+        if self._most is not None and sum([lane.in_flight + lane.unsaved for lane in self.lanes]) >= self._most:
+            return math.inf, IN_FLIGHT
+        return None
+
+    def _wait_to_start(self) -> Wait:
+        if (full := self._full()) is not None:
+            return full
         now, lanes = self._clock(), self.lanes
         return lanes[0].wait_to_start(now) if len(lanes) == 1 else min([lane.wait_to_start(now) for lane in lanes])
 
-    def _choose(self, expected: Expected) -> tuple[Lane, Wait]:
+    def _choose(self, lanes: Sequence[Lane], expected: Expected, avoid: str) -> tuple[Lane, Wait]:
         """The lane with room that has the least to do; where none has, the one that will have it first."""
-        lanes = self.lanes
-        if self.paused:
-            return lanes[0], (math.inf, "paused")
+        if (full := self._full()) is not None:
+            return lanes[0], full
         now = self._clock()
         if len(lanes) == 1:
             return lanes[0], self._wait(lanes[0], expected, now)
         waits = [(lane, self._wait(lane, expected, now)) for lane in lanes]
-        return min(waits, key=lambda found: (found[1][0], found[0].load))
+        return min(waits, key=lambda found: (found[1][0], found[0].name == avoid, found[0].load))
 
     def _wait(self, lane: Lane, expected: Expected, now: float) -> Wait:
         if not lane.windows:

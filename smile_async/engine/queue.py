@@ -27,6 +27,7 @@ class Job(Generic[Item]):
     failures: int = 0
     limited: int = 0
     refused_at: float = -math.inf
+    avoid: str = ""  # the endpoint that refused it, while there are others
     amended: Amended | None = None
     amends: int = 0
 

@@ -91,7 +91,7 @@ def after_failure(
     ):  # it was asked alone: nobody else is meant, and limits are a minute's
         failures = LONGEST
     else:
-        failures = max(streak if probing or not charged else charged, 1)
+        failures = max(streak if probing or kind is FailureKind.RATE_LIMITED else charged, 1)
     wait = told if told is not None else backoff(failures, policy, uniform)
     if _concerns_all(kind, charged=charged, told=told, probing=probing, policy=policy):
         return Again(wait, everybody=True)

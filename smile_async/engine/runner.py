@@ -213,9 +213,9 @@ class Runner(Generic[Item, Value]):
                     request = bounded(request)
                 if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
                     return
-                admission = await self._gate.enter(request)
-            except BudgetSpentError:
-                self.stop(StopRun("budget", f"The budget is spent: {self._gate.bill()}."))
+                admission = await self._gate.enter(request, job.avoid)
+            except BudgetSpentError as error:
+                self.stop(StopRun("budget", self._gate.no_room(error.ceiling_usd)))
                 return
             self._start(job, request, admission)
 
@@ -264,7 +264,7 @@ class Runner(Generic[Item, Value]):
         if self._ledger.reserve(2 * wanted):
             self._reserved_for = 2 * wanted
         else:
-            self._gate.limit_concurrency(max(self._reserved_for, 1), "no room on the disk for the replies of more")
+            self._gate.keep_concurrency("no room on the disk for the replies of more")
 
     def _depart(self, attempt: Attempt[Item]) -> None:
         if self._boarding.pop(attempt.number, None) is None:
@@ -379,7 +379,9 @@ class Runner(Generic[Item, Value]):
         settled = settle_failure(
             job, attempt.number, failure, charged=charged, cost_usd=cost, endpoint=lane.name, took=took
         )
-        decision = self._elsewhere(settled, lane, decision, kind)
+        decision = self._elsewhere(settled, lane, decision, failure, charged=charged)
+        if limited and len(self._gate.lanes) > 1:
+            job = job.evolve(avoid=lane.name)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
         if hold and (fresh or failure.retry_after):
             if self._gate.hold(lane, hold) >= NEWS or fresh:
@@ -411,20 +413,24 @@ class Runner(Generic[Item, Value]):
         """Other endpoints that answer."""
         return [other for other in self._gate.usable if other is not lane and not other.silence.deep]
 
-    def _elsewhere(self, settled: Settled, lane: Lane, decision: Decision, kind: FailureKind) -> Decision:
-        """What ends a run at its only endpoint only rests or retires one of several: its rows go elsewhere."""
+    def _elsewhere(
+        self, settled: Settled, lane: Lane, decision: Decision, failure: Failure, *, charged: bool
+    ) -> Decision:
+        """What ends a run at its only endpoint only rests or retires one of several: its rows go elsewhere, at once."""
         others = [other for other in self._gate.usable if other is not lane]
-        if not others or not isinstance(decision, StopRun):
+        if not others or isinstance(decision, SetAside):
             return decision
-        if kind in FATAL:
-            lane.retired = str(kind)
-            settled.told.append(events.EndpointRested(lane.name, math.inf, f"{kind}: {settled.detail}"))
-            return Again(0.0)
-        if any(not other.silence.deep or other.silence.since is None for other in others):
-            self._gate.hold(lane, self._policy.max_wait)
-            settled.told.append(events.EndpointRested(lane.name, self._policy.max_wait, f"{kind}: {settled.detail}"))
-            return Again(0.0)
-        return decision
+        if isinstance(decision, Again):
+            return decision if charged or decision.everybody or not self._others(lane) else Again(0.0)
+        if failure.kind in FATAL:
+            lane.retired, rest = str(failure.kind), math.inf
+        elif all(other.silence.spent for other in others):
+            return decision
+        else:
+            rest = max(failure.retry_after or 0.0, self._policy.max_wait)
+            self._gate.hold(lane, rest)
+        settled.told.append(events.EndpointRested(lane.name, rest, f"{failure.kind}: {settled.detail}"))
+        return Again(0.0)
 
     def _follow(self, settled: Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
         """Carry out what was decided about the row."""

@@ -30,6 +30,7 @@ class Silence:
     replies: int = 0  # in this process
     failures_before: int = 0  # those that showed that the server is silent: waits double from then on
     newest: float = float("-inf")  # when the latest of the requests that were answered was admitted
+    spent: bool = False  # patience has ended
     deep: bool = True  # nothing shows that the server answers
 
     @property
@@ -48,8 +49,14 @@ class Silence:
         self.failures = self.failures_before = 0
         self.refused.clear()
         self.since = None
+        self.spent = False
         self.replies += 1
         self.deep = False
+
+    def paused(self, seconds: float) -> None:
+        """Nobody was asked for so long: that was no silence of the server's."""
+        if self.since is not None:
+            self.since += seconds
 
     def note(self, failure: Failure, now: float, *, fresh: bool) -> None:
         """Count a failure. `fresh`: its attempt started after the last hold, so that it says something new."""
@@ -81,6 +88,7 @@ class Silence:
             )
             patient = policy.patience if there else policy.first_patience
             if silent_for + decision.wait > patient:
+                self.spent = True
                 return StopRun(
                     str(failure.kind),
                     f"{failure.detail or failure.kind}\n  No reply for {silent_for:.0f} s, {decision.wait:.0f} s more"
@@ -91,5 +99,6 @@ class Silence:
     def _whose_fault(self, failure: Failure, row: str, policy: RetryPolicy, *, last: bool) -> Decision:
         self.refused.add(row)
         if last or len(self.refused) >= BAD_REQUESTS:
+            self.spent = True
             return StopRun(str(failure.kind), f"The server refuses every request: {failure.detail or failure.kind}")
         return Again(policy.first_wait)  # other rows first: perhaps it is only this one

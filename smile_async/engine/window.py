@@ -122,6 +122,7 @@ class RateWindow:
     ) -> None:
         self.what = what
         self.limit = limit
+        self.most = limit  # it is never more, whatever the server says
         self.period = period
         self.guessed = guessed
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
@@ -167,12 +168,12 @@ class RateWindow:
             missing = min(amount + reserve + GRAIN * self.limit, self.limit) - self._filled(now)
             return max(missing / self.rate, 0.001) if missing > 0 else 0.0
         room = self._wait_for_room(now, amount, reserve)
-        return max(room, self._pacer.wait(self._share(amount, now)))
+        return room if self.period > MINUTE else max(room, self._pacer.wait(self._share(amount, now)))
 
     async def take(self, amount: float) -> Entry:
         """Count `amount` as let through now. Follow a `wait` of 0 with it, and it with `departed` or `correct`."""
         now = self._clock()
-        if not self.bucket:
+        if not self.bucket and self.period <= MINUTE:  # an hour's limit, or a day's, may go as fast as others let it
             share = self._share(amount, now)
             self._credit -= min(self._credit, amount)
             await self._pacer.take(share)

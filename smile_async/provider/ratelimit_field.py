@@ -40,7 +40,8 @@ def field_words(field: str, policies: Mapping[str, Policy]) -> Iterator[LimitWor
     spoken = dict(_items(field))
     if "limit" in spoken or "remaining" in spoken:
         limit, remaining, reset = (_count(spoken.get(name, {}).get("", "")) for name in ("limit", "remaining", "reset"))
-        yield LimitWord("requests", window_of(limit, policies), limit, remaining, _seconds(reset))
+        if limit != 0:  # a limit of nothing is none that anybody could keep to
+            yield LimitWord("requests", window_of(limit, policies), limit, remaining, _seconds(reset))
         return
     for name in dict.fromkeys((*policies, *spoken)):
         policy, parameters = policies.get(name), spoken.get(name, {})

@@ -73,8 +73,10 @@ def test_a_failure_that_may_be_the_rows_is_asked_again_until_its_budget_is_spent
 
 @pytest.mark.parametrize("kind", sorted(NOT_THE_ROW))
 def test_a_failure_that_says_nothing_about_the_row_never_sets_it_aside(kind: FailureKind) -> None:
-    everybody = kind is FailureKind.RATE_LIMITED
-    assert decide(kind, charged=0, streak=100) == Again(5.0, everybody=everybody)
+    """A refusal for rate is everybody's and waits longer each time; one without a connection is only this row's, until
+    so many have none that the server is probed."""
+    limited = kind is FailureKind.RATE_LIMITED
+    assert decide(kind, charged=0, streak=100) == (Again(5.0, everybody=True) if limited else Again(0.5))
 
 
 @pytest.mark.parametrize(
