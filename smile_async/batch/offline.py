@@ -48,8 +48,7 @@ async def export_batch(
     """Write the pending rows of the run `out` as a Batch file, starting the run where there is none. They wait for
     `import_results`, and nobody else asks them meanwhile. Raises `UsageError` when no row is pending."""
     folder, path = Path(out), Path(file)
-    if path.is_dir() or (not overwrite and path.exists() and path.stat().st_size):
-        raise exists_already(path)  # before the run is touched
+    _check_free(path, overwrite=overwrite)  # before the run is touched
     plan = planned(source, folder, provider, options or Options(), notify)
     first = first_of(provider)
     asked = first if first.base_url else first.model_copy(update={"base_url": NOWHERE})
@@ -128,3 +127,8 @@ def _there(path: Path) -> Path:
 
 def _of(nonce: str, results: list[Result]) -> dict[int, Came]:
     return {one.attempt: one.came for one in reversed(results) if one.nonce == nonce}
+
+
+def _check_free(path: Path, *, overwrite: bool) -> None:
+    if path.is_dir() or (not overwrite and path.exists() and path.stat().st_size):
+        raise exists_already(path)

@@ -239,7 +239,8 @@ class RateWindow:
                 self._level -= least - remaining
                 self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
             elif remaining > most + sure:
-                self._level = min(self.limit, self._level + (remaining - most) / 2)
+                # At least so much is left, whenever it looked, and in whatever order what left together has arrived.
+                self._level = min(self.limit, max(self._level, remaining - self._sent_from(entry.at - JUST_NOW)))
                 if self.guessed:
                     self._weigh(now, remaining, reset, sent_since)
         elif remaining < least - (1.0 if self._shared else sure):
@@ -323,6 +324,15 @@ class RateWindow:
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
         self._credit = 0.0
         self._pacer = self._paced()
+
+    def _sent_from(self, at: float) -> float:
+        """What was let through since then."""
+        sent = 0.0
+        for bin_ in reversed(self._log):
+            if bin_.at < at:
+                break
+            sent += bin_.amount
+        return sent
 
     def _filled(self, now: float) -> float:
         """How much is in the bucket."""
