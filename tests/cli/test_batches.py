@@ -509,9 +509,12 @@ def test_a_file_of_another_run_is_refused(smile: Smile, source: Path, work: Call
     assert smile("status", "two", "--json").told["in_batches"] == ROWS
 
 
-def test_an_export_does_not_write_over_a_file_and_frees_its_rows_then(smile: Smile, source: Path) -> None:
+def test_an_export_does_not_write_over_a_file_and_leaves_the_run_as_it_was(smile: Smile, source: Path) -> None:
     Path("requests.jsonl").write_text("precious")
-    ended = smile("batch", "export", source, "run", "requests.jsonl", "--model", "m")
-    assert ended.code == 2
+    assert smile("batch", "export", source, "run", "requests.jsonl", "--model", "m").code == 2
     assert Path("requests.jsonl").read_text() == "precious"
-    assert smile("status", "run", "--json").told["in_batches"] == 0
+    assert not Path("run").exists()
+    smile("batch", "export", source, "run", "other.jsonl", "--model", "m")
+    before = smile("status", "run", "--json").told
+    assert smile("batch", "export", source, "run", "other.jsonl", "--model", "m").code == 2
+    assert smile("status", "run", "--json").told == before

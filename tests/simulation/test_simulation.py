@@ -200,7 +200,7 @@ def commit_by_halves(patch: pytest.MonkeyPatch) -> None:
 
 
 PLANTED: dict[Callable[[pytest.MonkeyPatch], None], set[str]] = {
-    forget_a_reply: {"unrecorded", "told"},
+    forget_a_reply: {"unrecorded", "told", "verdict"},
     forget_texts: {"reply", "outcome"},
     tell_too_early: {"told"},
     drop_a_job: {"no-end", "report"},
