@@ -37,19 +37,25 @@ def hanging(*, dripping: bool = False, port: int = 0) -> Iterator[Hanging]:
 
 
 def _serve(server: Hanging, listener: socket.socket) -> None:
+    """A drip begins when the request has come: bytes before it would be no answer, and the client hangs up."""
     held: list[socket.socket] = []
+    asked: list[socket.socket] = []
     while not server.closing.is_set():
         with contextlib.suppress(TimeoutError):
             link, _ = listener.accept()
             link.setblocking(False)
             server.accepted += 1
             held.append(link)
-            if server.dripping:
-                link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        if server.dripping:
-            for link in held:
-                with contextlib.suppress(OSError):
-                    link.send(b" ")
-            time.sleep(0.01)
+        if not server.dripping:
+            continue
+        for link in [link for link in held if link not in asked]:
+            with contextlib.suppress(OSError):
+                if link.recv(65_536):
+                    link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                    asked.append(link)
+        for link in asked:
+            with contextlib.suppress(OSError):
+                link.send(b" ")
+        time.sleep(0.01)
     for link in held:
         link.close()
