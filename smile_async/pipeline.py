@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from smile_async import run_folder
 from smile_async.answering import answering
-from smile_async.dialogue.model import Dialogue
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
@@ -97,7 +96,7 @@ async def generate_corpus(
 class Plan:
     """What a call asks for: the task, the rows (to be read once), what is noted with the run."""
 
-    task: Task[Seed, Dialogue]
+    task: Task[Seed, Any]
     rows: Iterator[Seed | Unreadable]
     notes: dict[str, Any]
     recipe: Recipe

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from smile_async import run_folder
-from smile_async.dialogue.model import Dialogue
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
@@ -75,7 +74,7 @@ async def at_desk(folder: Path, identity: Mapping[str, Any] | None, notify: Noti
 class RunsRules:
     """By what a run's answers are judged."""
 
-    task: Task[Seed, Dialogue]
+    task: Task[Seed, Any]
     policy: RetryPolicy
 
 
