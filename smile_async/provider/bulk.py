@@ -73,7 +73,8 @@ class BulkTransport(Transport):
         asking = asking.body_bytes(body) if isinstance(body, bytes) else asking.body_stream(body.pieces())
         began, status, got = time.monotonic(), None, bytearray()
         try:
-            async with asking.build_streamed() as response:
+            # 0: nothing of the body is read with the headers, so that whoever cuts it has told a status before.
+            async with asking.streamed_read_buffer_limit(0).build_streamed() as response:
                 status, write = response.status, _writer(into, response.status, got)
                 while (chunk := await response.body_reader.read_chunk()) is not None:
                     write(memoryview(chunk))
