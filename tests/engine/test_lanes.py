@@ -183,3 +183,71 @@ def test_pausing_starts_nothing_and_going_on_goes_on(tmp_path: Path) -> None:
     assert len([at for at in times if 85 <= at < 105]) == pytest.approx(40, abs=3)  # two a second
     changes = query(tmp_path, "SELECT what, after, reason FROM changes")
     assert ("in-flight", 2.0, "told to") in changes
+
+
+def test_rows_of_an_endpoint_that_dies_are_asked_elsewhere_at_once(tmp_path: Path) -> None:
+    """Ten are lost in one moment; none of them waits for what the dead one is given to come back."""
+    dying, steady = serving("dying", down=(5.5, 1e9), failure=fail(FailureKind.CONNECT)), serving("steady")
+    ask_all(tmp_path, rows(400), [dying, steady], limits=Limits(concurrency=10))
+    waited = query(
+        tmp_path,
+        "SELECT max(later.sent_at - a.sent_at - a.took) FROM attempts a JOIN attempts later ON later.ordinal = a.ordinal"
+        " AND later.attempt = (SELECT min(attempt) FROM attempts WHERE ordinal = a.ordinal AND attempt > a.attempt)"
+        " WHERE a.verdict = 'connect'",
+    )
+    assert waited[0][0] < 3.0
+
+
+def test_what_is_too_dear_at_one_endpoint_is_asked_at_another(tmp_path: Path) -> None:
+    dear, cheap = (
+        serving("dear", prices=Prices(input=1e9, output=1e9)),
+        serving("cheap", prices=Prices(input=1, output=1)),
+    )
+    report = ask_all(tmp_path, rows(50), [dear, cheap], limits=Limits(budget_usd=3.0))
+    assert (report.counts.accepted, len(asked(dear))) == (50, 0)
+
+
+def test_a_dead_endpoint_does_not_end_the_run_in_a_short_outage_of_the_other(tmp_path: Path) -> None:
+    dead = serving("dead", down=(0.0, 1e9), failure=fail(FailureKind.CONNECT))
+    other = serving("other", down=(100.0, 130.0), failure=fail(FailureKind.CONNECT))
+    report = ask_all(tmp_path, rows(2_000), [dead, other], limits=Limits(concurrency=10))
+    assert (report.state, report.counts.accepted) == ("done", 2_000)
+
+
+def test_two_endpoints_that_both_refuse_every_request_end_the_run(tmp_path: Path) -> None:
+    both = [serving(name, down=(0.0, 1e9), failure=fail(FailureKind.BAD_REQUEST)) for name in ("a", "b")]
+    report = ask_all(tmp_path, rows(1_000), both)
+    assert (report.state, report.reason, report.counts.set_aside) == ("stopped", "bad-request", 0)
+    assert len(asked(both[0])) + len(asked(both[1])) < 10
+
+
+def test_a_pause_is_no_silence_of_the_servers(tmp_path: Path) -> None:
+    """Refused at 20 s, paused for 700 s, refused once more: patience (600 s) has not ended."""
+
+    async def main() -> RunReport:
+        stop, loop = StopSwitch(), asyncio.get_running_loop()
+        loop.call_later(21.0, stop.pause)
+        loop.call_later(721.0, stop.go_on)
+        return await asking(tmp_path, rows(400), one.provider, stop=stop, limits=Limits(concurrency=5))
+
+    def script(_request: Request, _number: int) -> Answer:
+        now = asyncio.get_running_loop().time()
+        return fail(FailureKind.RATE_LIMITED) if 20 <= now < 22 or 721 <= now < 724 else GOOD
+
+    one = Served(ScriptedProvider(script, latency=1.0), "a")
+    assert run_virtual(main()).counts.accepted == 400
+
+
+def test_no_more_in_flight_than_told_in_all_and_none_above_an_endpoints_own_quota(tmp_path: Path) -> None:
+    async def main() -> None:
+        stop = StopSwitch()
+        stop.limit_concurrency(2)
+        asyncio.get_running_loop().call_later(60.0, stop.limit_concurrency, 50)
+        await asking(tmp_path, rows(1_500), served, stop=stop)
+
+    served = [serving("small", quota=Quota(concurrency=2)), *[serving(name) for name in ("b", "c", "d")]]
+    run_virtual(main())
+    early = sum(len([at for at in asked(one) if 10 <= at < 50]) for one in served)
+    assert early == pytest.approx(80, abs=6)  # two a second
+    assert isinstance(served[0].provider, ScriptedProvider)
+    assert served[0].provider.most_in_flight <= 2

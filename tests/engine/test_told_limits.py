@@ -1,14 +1,16 @@
 """Limits that the server's headers tell: used to 99 percent over ten windows, and nothing refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from smile_async.engine.job import LimitWord
+from smile_async.engine.job import LimitWord, Reply, Request, ServerPace
 from smile_async.engine.lane import period_of
 from smile_async.settings import Limits
 from smile_async.simulate.limits import SlidingWindow, TokenBucket
-from tests.engine.asking import query
+from smile_async.testing import ScriptedProvider, replying
+from tests.engine.asking import ask_all, query, rows
 from tests.engine.refusing_server import RefusingServer, ask_for
 
 USERS = {"told by the user too": Limits(requests_per_minute=600), "told by headers alone": None}
@@ -91,3 +93,32 @@ def test_the_period_is_a_minute_unless_the_reset_is_longer_than_a_minute_can_tak
     word: LimitWord, period: float
 ) -> None:
     assert period_of(word) == period
+
+
+def telling(*limits: int) -> ScriptedProvider:
+    """A server that answers in a tenth of a second and names these limits in turn, all of it remaining."""
+
+    def script(_request: Request, number: int) -> Reply:
+        limit = limits[min(number, len(limits) - 1)]
+        return replace(replying("good"), pace=ServerPace((LimitWord("requests", 60.0, limit, limit, 0.0),)))
+
+    return ScriptedProvider(script, latency=0.1)
+
+
+def test_a_limit_of_nothing_is_no_limit_and_loses_no_reply(tmp_path: Path) -> None:
+    assert ask_all(tmp_path, rows(50), telling(0)).counts.accepted == 50
+
+
+def test_a_limit_that_is_taken_back_holds_no_longer_and_both_changes_are_kept(tmp_path: Path) -> None:
+    """One answer in the middle says 60 a minute, the others 6,000: 300 rows would take five minutes."""
+    provider = telling(*[6_000] * 20, 60, 6_000)
+    ask_all(tmp_path, rows(300), provider)
+    assert provider.asked[-1][0] < 30
+    changes = query(tmp_path, "SELECT before, after FROM changes WHERE what = 'requests a minute' ORDER BY rowid")
+    assert changes == [(None, 6_000.0), (6_000.0, 60.0), (60.0, 6_000.0)]
+
+
+def test_a_days_limit_is_not_paced_over_the_day(tmp_path: Path) -> None:
+    provider = telling(1_000_000)
+    ask_all(tmp_path, rows(100), provider, limits=Limits(requests_per_day=1_000))
+    assert provider.asked[-1][0] < 10
