@@ -64,7 +64,9 @@ def test_a_run_stopped_for_longer_than_its_timeouts_reads_its_answers_and_pays_n
         stats = server.settled()
     assert ended.code == 0, ended.err
     assert stats["requests"] == stats["served"]["completions"] == rows == ended.told["replies"]
-    assert ended.told["perhaps_billed"] == 0, "the answers had arrived while it slept"
+    # The answers had arrived while it slept. Rarely a few requests leave over connections that nginx has closed meanwhile,
+    # before their end is seen: these never reached the server (the sums above), but nobody here can know that.
+    assert ended.told["perhaps_billed"] <= 64 // 2
     _is_whole(run, rows)
 
 
