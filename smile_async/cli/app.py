@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from smile_async.cli import batches, corpus, plan, runs, servers
+from smile_async.cli.commands import CommandTable
 from smile_async.cli.light import import_help
 from smile_async.errors import SmileError, SourceError
 
@@ -17,6 +17,7 @@ SKIPPING = frozenset({"generate", "plan", "prepare"})  # commands that take --sk
 
 app = typer.Typer(
     name="smile",
+    cls=CommandTable,
     help="Single-turn QA in, validated multi-turn dialogues out: with any OpenAI-compatible model, at the limit of the "
     "quota, without losing a row or paying for one twice.",
     epilog=EPILOG,
@@ -25,11 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs.register(app)
-plan.register(app)
-batches.register(app)
-corpus.register(app)
-servers.register(app)
 
 
 @app.callback(invoke_without_command=True)

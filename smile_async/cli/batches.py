@@ -26,7 +26,9 @@ SourceAndRun = Annotated[
     typer.Argument(metavar="[SOURCE] RUN", help="RUN alone goes on with what it was started with", show_default=False),
 ]
 
-HELP = """A run's rows through OpenAI's Batch API (half the price, within a day), or as a file for vllm run-batch.
+HELP = """A run's rows through OpenAI's Batch API, or as a file for vllm run-batch.
+
+Half the price, within a day.
 
 smile batch submit psyqa.json runs/first --model gpt-4o-mini
 

@@ -44,7 +44,7 @@ def prepare(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Clean a source as Appendix A says: word list, review of 抱抱 snippets by a person, 1,800 characters.
+    """Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters.
 
     smile prepare psyqa.json prepared.jsonl --review hugs.csv
 
@@ -80,7 +80,7 @@ def sample(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """PsyQA*: distinct questions out of the first QAs, one answer each drawn at random (section 4.1).
+    """PsyQA*: distinct questions, one answer each drawn at random (section 4.1).
 
     smile sample psyqa.json psyqa-star.jsonl --seed 1
     """
@@ -110,7 +110,7 @@ def export(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Write the accepted dialogues in a format that trainers read, in the source's order.
+    """Write the accepted dialogues in a format that trainers read.
 
     smile export runs/first train.jsonl --format sharegpt
     """

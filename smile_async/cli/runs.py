@@ -56,7 +56,7 @@ def generate(
     *,
     salvage: Salvage = None,
 ) -> None:
-    """Make a validated dialogue of every row, kept in RUN; the same command again goes on where it was left.
+    """Make a validated dialogue of every row, kept in RUN; the same command again goes on.
 
     smile generate psyqa.json runs/first --model gpt-4o-mini --rpm 600 --tpm 300000
 
@@ -82,7 +82,7 @@ def generate(
 def resume(
     run: RunFolder, endpoint: EndpointFlags, limits: LimitFlags, output: OutputFlags, observers: ObserverFlags
 ) -> None:
-    """Go on with a run that was stopped or killed. What was paid for is kept; limits may be other ones.
+    """Go on with a run that was stopped or killed; limits may be other ones.
 
     smile resume runs/first --rpm 1200
     """
@@ -121,7 +121,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="every two seconds until the run ends")] = False,
 ) -> None:
-    """Rows by state and reason, spend, rates and time left; works while the run goes on.
+    """Rows by state and reason, spend, rates and time left, also while the run goes on.
 
     smile status runs/first --json | jq .rows
     """
@@ -162,7 +162,7 @@ def control(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
 ) -> None:
-    """Steer a run that is at work: pause it, let it go on, change how many requests are in flight.
+    """Steer a run that is at work: pause it, let it go on, change its concurrency.
 
     smile control runs/first pause
 

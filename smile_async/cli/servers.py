@@ -88,7 +88,7 @@ def simulate(
     settings: Annotated[Path | None, typer.Option(help="JSON file with every setting; flags win over it")] = None,
     seed: Annotated[int | None, typer.Option(help="of faults and answers")] = None,
 ) -> None:
-    """Serve a simulated OpenAI-compatible endpoint with limits and faults, for trials that cost nothing.
+    """Serve a simulated OpenAI-compatible endpoint with limits and faults.
 
     smile simulate --limit requests=600 --limit tokens=300000 --fault server-error=0.02 --breach bad-start=0.01
 

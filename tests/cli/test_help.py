@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import pytest
-import typer.main
+import typer.core
 
-from smile_async.cli.app import app
+from smile_async.cli.commands import COMMANDS as TABLE
+from smile_async.cli.commands import command_of
 from tests.cli.conftest import Smile
 
-COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = sorted(TABLE)
+GROUPS = [name for name in COMMANDS if isinstance(command_of(name), typer.core.TyperGroup)]
 WANTED = {
     "generate", "resume", "retry", "status", "control", "revalidate", "export", "prepare", "sample", "local", "simulate",
     "batch",
@@ -29,18 +31,27 @@ def test_help_of_a_command_has_an_example_and_goes_to_stdout(smile: Smile, name:
     assert examples, ended.out
 
 
-@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands["batch"].commands))  # type: ignore[attr-defined]
-def test_help_of_a_batch_command_has_an_example_and_words_for_its_flags(smile: Smile, name: str) -> None:
-    ended = smile("batch", name, "--help")
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in command_of(group).commands])
+def test_help_of_a_command_in_a_group_has_an_example_and_words_for_its_flags(
+    smile: Smile, group: str, name: str
+) -> None:
+    ended = smile(group, name, "--help")
     assert ended.code == 0
-    assert [line for line in ended.out.splitlines() if line.strip().startswith(f"smile batch {name} ")], ended.out
-    command = typer.main.get_command(app).commands["batch"].commands[name]  # type: ignore[attr-defined]
+    assert [line for line in ended.out.splitlines() if line.strip().startswith(f"smile {group} {name} ")], ended.out
+    command = command_of(group).commands[name]
     assert not [one.name for one in command.params if one.param_type_name == "option" and not one.help]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_command_says_of_itself(name: str) -> None:
+    command = command_of(name)
+    assert " ".join(command.help.partition("\n\n")[0].split()) == TABLE[name].help
+    assert command.rich_help_panel == TABLE[name].panel
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_flag_has_a_word_of_help(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = command_of(name)
     # (None: an argument whose name says it, as RUN does.)
     assert not [one.name for one in command.params if one.param_type_name == "option" and not one.help]
 

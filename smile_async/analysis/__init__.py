@@ -1,0 +1,1 @@
+"""A corpus measured: diversity, language transformation, topics, quality, figures and the report page."""

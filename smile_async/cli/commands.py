@@ -1,0 +1,64 @@
+"""The commands by name: `smile --help` needs their first lines, and only the one that is called is imported.
+
+The first line of a command's help stands here and in its docstring; a test compares them.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+RUNS, DATA, CORPUS, CHATBOT, SERVERS = "Runs", "Data", "Corpus", "Dialogue system", "Servers"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Where a command is defined (`smile_async.cli.` + `module`, with `register(app)`), and what help says of it."""
+
+    module: str
+    panel: str
+    help: str
+
+
+COMMANDS: dict[str, Named] = {
+    "generate": Named(
+        "runs", RUNS, "Make a validated dialogue of every row, kept in RUN; the same command again goes on."
+    ),
+    "resume": Named("runs", RUNS, "Go on with a run that was stopped or killed; limits may be other ones."),
+    "retry": Named("runs", RUNS, "Ask again for the rows that were set aside, with fresh budgets."),
+    "status": Named("runs", RUNS, "Rows by state and reason, spend, rates and time left, also while the run goes on."),
+    "control": Named("runs", RUNS, "Steer a run that is at work: pause it, let it go on, change its concurrency."),
+    "revalidate": Named("runs", RUNS, "Judge the replies that were paid for by other rules, without asking anybody."),
+    "plan": Named("plan", RUNS, "Tokens, cost and time before they are spent, and the limit that binds."),
+    "batch": Named("batches", RUNS, "A run's rows through OpenAI's Batch API, or as a file for vllm run-batch."),
+    "prepare": Named("corpus", DATA, "Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters."),
+    "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
+    "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
+    "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
+    "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
+    "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
+}
+
+
+class CommandTable(typer.core.TyperGroup):
+    """A group whose commands are names and first lines until one is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, one in COMMANDS.items():
+            self.add_command(typer.core.TyperCommand(name, help=one.help, rich_help_panel=one.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in COMMANDS:
+            self.add_command(command_of(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def command_of(name: str) -> Any:
+    """The command itself, with its flags. `KeyError` when there is none of that name."""
+    there = typer.Typer(callback=lambda: None)  # a group also where a module has a single command
+    import_module(f"smile_async.cli.{COMMANDS[name].module}").register(there)
+    return typer.main.get_group(there).commands[name]
