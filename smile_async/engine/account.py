@@ -127,7 +127,7 @@ def read_account(connection: sqlite3.Connection) -> tuple[Counts, dict[str, Endp
     """The run's counts, and those of each endpoint by its name: one walk over the attempts for both."""
     connection.execute("BEGIN")  # one snapshot, so that the sums agree
     try:
-        total = _one(connection, "SELECT count(*) FROM rows")
+        total = _one(connection, "SELECT coalesce(max(ordinal) + 1, 0) FROM rows")
         ends = connection.execute("SELECT state, reason, count(*) FROM outcomes GROUP BY state, reason").fetchall()
         sums = [
             _Sum(*row)

@@ -298,6 +298,7 @@ class Runner(Generic[Item, Value]):
         else:
             settled = self._replied(attempt, answer, took)
             lane.replied(attempt.admission.taken, took)
+            self._ledger.heard(took)
         if lane.changes:
             self._note_changes(lane, settled)
         self._record(attempt, settled)
