@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from smile_async.engine import schema
 from smile_async.engine.events import Event
+from smile_async.engine.lock import LOCK
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
 GATHER = 0.01  # seconds: how long a commit waits for company, at least; a request waits as long before it leaves
@@ -30,7 +31,6 @@ GATHER_MOST = 0.1  # seconds
 GATHER_SHARE = 1 / 20  # of the time that answers take: each row waits for two commits, about half of this for each
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
-LOCK = "lock"
 LOCK_WAIT = 0.2  # seconds: `smile status` holds the lock for an instant to see whether it is free
 RESERVE = "reserve"
 CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
