@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -246,11 +246,15 @@ class Wire:
         busy = sum(not connection.is_idle for connection in self._connections)
         return f"<Wire [{busy} busy, {len(self._connections) - busy} idle | {len(self._waiting)} waiting]>"
 
-    async def post(self, place: Place, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """One request, one attempt. Raises `SettingsError` for headers and certificates that cannot be used."""
+    def post(self, place: Place, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, Outcome]:
+        """One request, one attempt. Raises `SettingsError` for headers and certificates that cannot be used.
+
+        No coroutine: none shall hold the body while the answer is awaited, with thousands in flight.
+        """
         request = b"".join((self._head_for(place, headers), str(len(body)).encode(), b"\r\n\r\n", body))
-        if self._free is None:
-            return await self._exchange(place, request)
+        return self._exchange(place, request) if self._free is None else self._exchange_in_turn(place, request)
+
+    async def _exchange_in_turn(self, place: Place, request: bytes) -> Outcome:
         if not await self._enter():
             return not_connected(place.label, ["no free connection in time"])
         try:
@@ -285,6 +289,7 @@ class Wire:
             if not (sent or place.secure):
                 connection.leave(waiter)  # its one write failed, so nothing left (TLS writes several times)
                 continue
+            request = b""  # it is not sent again, and not kept
             try:
                 outcome = await waiter
             except asyncio.CancelledError:
