@@ -68,7 +68,7 @@ def windows_of(quota: Quota, clock: Callable[[], float]) -> Iterator[RateWindow]
 
 @dataclass(slots=True)
 class Lane:
-    """See the module. Every `take` is followed by exactly one `settle`, and that by one `saved`."""
+    """See the module. Every `take` is followed by exactly one `settle`."""
 
     served: Served
     quota: Quota
@@ -76,7 +76,6 @@ class Lane:
     clock: Callable[[], float]
     silence: Silence = field(default_factory=Silence)
     in_flight: int = 0
-    unsaved: int = 0  # settled, but not yet on the disk: a kill would have them asked again
     held_until: float = -math.inf
     alone: bool = False  # one request at a time, while nothing shows that the server answers
     models: set[str] = field(default_factory=set)  # that its replies have named
@@ -108,7 +107,7 @@ class Lane:
         """Until there is a place, and no cooldown is on; infinite where only an answer can bring that about."""
         if self.retired:
             return math.inf, "retired"
-        if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency.limit):
+        if self.in_flight >= (1 if self.alone else self.concurrency.limit):
             return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
@@ -149,7 +148,6 @@ class Lane:
     def settle(self, taken: Taken, usage: Usage | None, *, refused: bool) -> None:
         """Count it out, and its true amounts in; one that was refused gives its tokens back."""
         self.in_flight -= 1
-        self.unsaved += 1
         if usage is None and not refused:
             return
         true = Expected(0.0, 0.0) if usage is None else Expected(usage.prompt_tokens, usage.completion_tokens)

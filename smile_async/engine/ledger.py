@@ -28,7 +28,7 @@ from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError
 
 GATHER = 0.01  # seconds: how long a commit waits for company, at least; a request waits as long before it leaves
 GATHER_MOST = 0.1  # seconds
-GATHER_SHARE = 1 / 20  # of the time that answers take: each row waits for two commits, about half of this for each
+GATHER_SHARE = 1 / 50  # of the time that answers take: so much of a full house's throughput is lost by the wait
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK_WAIT = 0.2  # seconds: `smile status` holds the lock for an instant to see whether it is free

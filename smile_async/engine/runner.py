@@ -468,7 +468,6 @@ class Runner(Generic[Item, Value]):
         self.stop(StopRun("internal", f"{type(error).__name__} in the task, the provider or the listener"))
 
     def _committed(self, batch: Batch) -> None:
-        self._gate.saved([lane for _, lane in batch.landed])
         self.tell(batch.events)
         for attempt in batch.departing:
             self._depart(attempt)

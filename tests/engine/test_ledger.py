@@ -140,7 +140,7 @@ def test_a_commit_of_many_rows_of_every_table_holds_them_all(tmp_path: Path) -> 
     [
         (0.0, 0.0, 0.01),  # nothing is known yet
         (0.1, 0.002, 0.01),
-        (1.0, 0.002, 0.05),  # a twentieth of an answer's time
+        (2.0, 0.002, 0.04),  # a fiftieth of an answer's time
         (30.0, 0.002, 0.1),
         (0.1, 0.04, 0.04),  # a busy machine: as long as a commit
         (0.1, 5.0, 0.1),  # a disk that hangs now and then
