@@ -471,6 +471,21 @@ def test_an_endless_source_is_read_as_fast_as_it_is_asked_and_memory_stays_flat(
     assert report.counts.exact is False
 
 
+def test_a_kill_at_any_request_costs_no_more_answers_than_may_be_in_flight(tmp_path: Path) -> None:
+    """A place is free as soon as its answer came, but who gets it leaves only when that answer is on the disk: of all
+    that have left, no more than may be in flight are not yet saved."""
+    unsaved: list[int] = []
+
+    def script(_request: Request, number: int) -> Answer:
+        unsaved.append(number + 1 - query(tmp_path, "SELECT count(*) FROM attempts")[0][0])
+        return GOOD
+
+    provider = ScriptedProvider(script, latency=0.004)  # several answers to a commit
+    report = ask_all(tmp_path, rows(300), provider, limits=Limits(concurrency=8))
+    assert report.counts.accepted == len(unsaved) == 300
+    assert max(unsaved) == 8
+
+
 def test_the_events_add_up_to_the_counts(tmp_path: Path) -> None:
     def script(_request: Request, number: int) -> Answer:
         answers: list[Answer] = [GOOD, replying("bad: x"), DEAD, GOOD, fail(LIMITED, retry_after=1)]
