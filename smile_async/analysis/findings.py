@@ -183,8 +183,11 @@ def without_contacts(record: Record, language: str = "zh") -> Record:
 def cleaned(
     records: Iterable[Record], found: Iterable[Finding], *, drop: Iterable[str] = (), mask: str | None = None
 ) -> Iterator[Record]:
-    """The corpus without the rows that have a finding of one of the codes to `drop`, contact data masked in the language
-    `mask` (None: as it is). `found` are the findings of these very `records`."""
+    """The corpus without the rows that have a finding of one of the codes to `drop`.
+
+    `mask`: the language of the words in place of contact data; None: as it is. `found` are the findings of these very
+    `records`.
+    """
     codes = frozenset(drop)
     gone = {one.place for one in found if one.code in codes}
     for place, record in enumerate(records):

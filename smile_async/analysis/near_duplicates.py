@@ -25,8 +25,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicate:
-    """The text at `place` (from 0) repeats that at `first`, which came before it, with this Jaccard similarity (1.0: every
-    shingle)."""
+    """The text at `place` (from 0) repeats the earlier one at `first`, with this Jaccard similarity (1.0: all of it)."""
 
     place: int
     first: int

@@ -26,7 +26,9 @@ def check(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="a run, an export, a folder of SMILECHAT files")],
     *,
     findings: Annotated[Path | None, typer.Option(metavar="FILE", help="write each finding as a JSON line")] = None,
-    write: Annotated[Path | None, typer.Option(metavar="OUT", help="write the corpus as JSONL, by --drop and --mask")] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="write the corpus as JSONL, by --drop and --mask")
+    ] = None,
     drop: Annotated[
         list[str] | None, typer.Option(metavar="CODE", help="with --write: leave such rows out; several times or all")
     ] = None,

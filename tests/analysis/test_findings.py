@@ -67,7 +67,10 @@ def test_near_duplicates_stand_where_their_row_does() -> None:
     bad = record("2", GOOD[0], ("s", "我明白。求助者：谢谢你。"))
     corpus = [record("1", *GOOD), bad, record("3", *GOOD), record("4", GOOD[1], GOOD[0])]
     found = list(findings(corpus))
-    assert [(one.row_id, one.code, one.place) for one in found] == [("2", "leaked-label", 1), ("3", "near-duplicate", 2)]
+    assert [(one.row_id, one.code, one.place) for one in found] == [
+        ("2", "leaked-label", 1),
+        ("3", "near-duplicate", 2),
+    ]
     assert found[1].detail == "1.00 alike to 1"
     assert codes(findings(corpus, threshold=None)) == ["leaked-label"]
 

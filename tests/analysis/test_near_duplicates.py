@@ -57,9 +57,7 @@ def test_no_pair_above_the_threshold_is_missed(seed: int) -> None:
         changed = [draw.choice(ALPHABET) if draw.random() < 0.02 else sign for sign in texts[number]]
         texts.append("".join(changed))
     wanted = {
-        60 + number
-        for number in range(60)
-        if jaccard(shingles(texts[number]), shingles(texts[60 + number])) >= 0.8
+        60 + number for number in range(60) if jaccard(shingles(texts[number]), shingles(texts[60 + number])) >= 0.8
     }
     assert len(wanted) > 20
     assert {one.place for one in near_duplicates(texts, 0.8)} == wanted
