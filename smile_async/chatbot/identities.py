@@ -81,8 +81,12 @@ _PLACE_END = re.compile(
 )
 _DOOR = re.compile(r"(?:[0-9０-９一二三四五六七八九十百零]+|[甲乙丙丁A-Za-z])?(?:号院?|号楼|栋|幢|楼|单元|层|室|户)?$")
 _COMMON = frozenset(
-    "城市 大城市 小城市 市区 城区 郊区 小区 社区 地区 农村 乡村 村 街 路 镇 县 县城 校区 误区 禁区 雷区 灾区 山村 老家 都市 超市 菜市 股市 上市 门市 夜市 道路 公路 马路 铁路 思路 出路 退路 后路 走路 这条路 一路 上路 里 心里 家里 哪里 这里 那里 街道 逛街 广场 花园 公寓 大街".split()
-)  # noqa: E501 - words
+    ["城市", "大城市", "小城市", "市区", "城区", "郊区", "小区", "社区", "地区", "农村", "乡村", "村", "街", "路", "镇", "县", "县城", "校区", "误区", "禁区", "雷区", "灾区", "山村", "都市", "超市", "菜市", "股市", "上市", "门市", "夜市", "道路", "公路", "马路", "铁路", "思路", "出路", "退路", "后路", "走路", "一路", "上路", "上坡路", "下坡路", "街道", "逛街", "广场", "花园", "公寓", "大街"]
+)
+_NO_NAME = frozenset(
+    ("谢谢您", "谢谢你", "段时间", "高中生", "严重性", "戴眼镜", "白眼狼", "田字格", "金字塔", "夏令营", "高水平")
+)
+_TITLED_WORD = re.compile(rf"(?:{_TITLES})$")
 
 
 def hints_in(text: str, language: str = "zh") -> tuple[Hint, ...]:
@@ -159,8 +163,8 @@ def _by_words(text: str) -> Iterator[Hint]:
     run: list[tuple[str, int]] = []
     place = 0
     for word, tag in [*_cutter().tag(text), ("", "")]:
-        if tag == "nr" and _FULL_NAME.fullmatch(word) and not _cutter().has_word(word):
-            yield Hint(Identity.NAME, place, place + len(word))  # no word of the dictionary, and looks like a name
+        if tag == "nr" and _FULL_NAME.fullmatch(word) and word not in _NO_NAME and not _TITLED_WORD.search(word):
+            yield Hint(Identity.NAME, place, place + len(word))
         if word and _goes_on(word, tag, bool(run)):
             run.append((word, place))
         else:
