@@ -42,6 +42,16 @@ COMMANDS: dict[str, Named] = {
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
+    "psytest": Named(
+        "psytest",
+        CHATBOT,
+        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "evaluate": Named(
+        "evaluate",
+        CHATBOT,
+        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
+    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
