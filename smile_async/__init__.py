@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smile_async.prompt.recipe import Recipe, load_recipe
     from smile_async.run_folder import RunStatus, export_corpus, read_status, records
     from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
+    from smile_async.tasks import Following, Keeping, run_task
 
 _HOMES = {
     "smile_async.dialogue.model": ("Dialogue", "QAPair", "Utterance"),
@@ -33,6 +34,7 @@ _HOMES = {
     "smile_async.prompt.recipe": ("Recipe", "load_recipe"),
     "smile_async.run_folder": ("RunStatus", "export_corpus", "read_status", "records"),
     "smile_async.settings": ("Endpoint", "Intake", "Limits", "Prices", "RetryPolicy", "Sampling", "Timeouts"),
+    "smile_async.tasks": ("Following", "Keeping", "run_task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -42,7 +44,9 @@ __all__ = [
     "Endpoint",
     "Failure",
     "FailureKind",
+    "Following",
     "Intake",
+    "Keeping",
     "Limits",
     "Message",
     "Options",
@@ -72,6 +76,7 @@ __all__ = [
     "resume_corpus",
     "revalidate_corpus",
     "run",
+    "run_task",
 ]
 
 
