@@ -41,6 +41,18 @@ COMMANDS: dict[str, Named] = {
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "ballot": Named(
+        "human", CHATBOT, "Draw cases and write blinded ballots: several systems' responses, to be compared by people."
+    ),
+    "vote": Named(
+        "human",
+        CHATBOT,
+        "Serve the labelling page on this machine: each rater opens the link that is printed for them.",
+    ),
+    "tally": Named(
+        "human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."
+    ),
+    "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
