@@ -77,8 +77,8 @@ def flip_test(sums: Sequence[int], *, seed: int = 0, flips: int = FLIPS) -> floa
     """
     np, _ = _libraries()
     terms, chance = np.asarray(sums, dtype=np.int64), np.random.default_rng(seed)
-    seen = abs(int(terms.sum()))
-    as_far = sum(abs(int((terms * chance.choice((-1, 1), len(terms))).sum())) >= seen for _ in range(flips))
+    signs = chance.integers(0, 2, (flips, len(terms)), dtype=np.int8) * 2 - 1
+    as_far = int((abs(signs @ terms) >= abs(terms.sum())).sum())
     return (as_far + 1) / (flips + 1)
 
 

@@ -76,12 +76,15 @@ class PositionBias:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
+    """`silent` have a link and gave no vote: nobody waits for theirs."""
+
     drawn: str
     cases: int
     finished: int
     ties_allowed: bool
     pairs: tuple[PairTally, ...]
     raters: tuple[RaterTally, ...]
+    silent: tuple[str, ...]
     bias: PositionBias
     seed: int
     resamples: int
@@ -114,6 +117,7 @@ def tally(
             for first, second in combinations(key.systems, 2)
         ),
         raters=tuple(told),
+        silent=tuple(sorted({name for each in casts for name in each.raters} - {vote.rater for vote in votes})),
         bias=_bias(key, standing, seed=seed),
         seed=seed,
         resamples=resamples,

@@ -56,7 +56,7 @@ def _bars(axes: Any, pairs: list[PairTally], raters: int) -> None:
             axes.barh(row, share, left=start, color=colour, height=0.62, label=name if row == 0 else None)
             if share >= NARROW:
                 ink = "white" if name in {"wins", "losses"} else "#33403c"
-                axes.text(start + share / 2, row, f"{share:.0%}", ha="center", va="center", color=ink, weight="bold")
+                axes.text(start + share / 2, row, f"{share:.0%}", ha="center", va="center", color=ink)
             start += share
     axes.set_yticks(range(len(pairs)), [f"{_plain(pair.first)}\nvs. {_plain(pair.second)}" for pair in pairs])
     axes.invert_yaxis()

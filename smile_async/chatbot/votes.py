@@ -59,7 +59,7 @@ class Vote:
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Votes as they stand. `drawn` names the draw of ballots that they are for; `changed[rater]` counts votes that
-    were given and then given otherwise."""
+    were given and then given otherwise (absent: none)."""
 
     drawn: str
     raters: tuple[str, ...]

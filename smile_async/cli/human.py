@@ -57,7 +57,7 @@ def ballot(
     reference: Annotated[
         str | None, typer.Option(help="the cases' own responses are a system, too, of this name", metavar="NAME")
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--cases-drawn", help="cases to draw")] = 100,
+    count: Annotated[int, typer.Option("-n", "--count", help="cases to draw")] = 100,
     seed: Annotated[int, typer.Option(help="the draw's seed")] = 0,
     ties: Annotated[
         bool, typer.Option("--ties", help="let raters call two responses equal; the paper does not")
@@ -250,7 +250,7 @@ def _rater_lines(counted: "Tally") -> list[str]:
         lines.append(
             f"  {rater.name}: {rater.finished:,} of {rater.cases:,} cases" + "".join(f", {one}" for one in more)
         )
-    return lines
+    return lines + [f"  {name}: no vote yet, not waited for" for name in counted.silent]
 
 
 def _bias_lines(counted: "Tally") -> list[str]:

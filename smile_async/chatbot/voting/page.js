@@ -212,6 +212,7 @@ function showTrouble() {
   at("trouble").hidden = !text;
   at("trouble").textContent = text;
   at("trouble").classList.toggle("good", !state.trouble);
+  document.body.dataset.state = state.trouble || (state.waiting.size ? "saving" : "saved");
   at("saved").textContent = state.waiting.size ? said.saving : state.saved ? said.saved : "";
 }
 

@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """What the library refuses: no HTTP, another method, oversized headers."""
-        self.request_version = self.request_version or "HTTP/1.1"
+        self.request_version = self.protocol_version  # else a head that is none would be answered without one
         status = HTTPStatus(code)
         self._send(Answer(status, b'{"error":"' + status.phrase.encode() + b'"}'), keep=False)
 
