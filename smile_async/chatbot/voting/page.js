@@ -116,7 +116,7 @@ function show() {
   }
   at("back").disabled = state.place === 0;
   at("next").disabled = state.place === total - 1;
-  at("next").classList.toggle("ready", open(ballot()).length === 0);
+  at("next").classList.toggle("ready", open(ballot()).length === 0 && state.place < total - 1);
   at("keys").replaceChildren(...said.keys(state.study.ties).map(([key, text]) => {
     const hint = element("span");
     hint.append(element("kbd", "", key), text);
@@ -200,6 +200,9 @@ function showPairs() {
     return group;
   });
   at("pairs").replaceChildren(...made);
+  const strip = at("pairs"); // on a phone it may be wider than the screen
+  const shown = made[state.pair];
+  strip.scrollLeft = shown.offsetLeft - strip.offsetLeft - (strip.clientWidth - shown.offsetWidth) / 2;
   if (focusChoice) { // the button that was pressed was replaced: the keyboard stays where it was
     at("pairs").querySelector(`[data-pair="${focusPair}"] [data-choice="${focusChoice}"]`)?.focus();
   }
@@ -209,8 +212,10 @@ function showTrouble() {
   const said = words();
   const done = state.study && finished() === state.study.ballots.length;
   const text = state.trouble ? said[state.trouble] : done && !state.waiting.size ? said.finished : "";
+  const turned = at("trouble").hidden === Boolean(text);
   at("trouble").hidden = !text;
   at("trouble").textContent = text;
+  if (turned) at("history").scrollTop = at("history").scrollHeight; // it takes room: the history's end stays in sight
   at("trouble").classList.toggle("good", !state.trouble);
   document.body.dataset.state = state.trouble || (state.waiting.size ? "saving" : "saved");
   at("saved").textContent = state.waiting.size ? said.saving : state.saved ? said.saved : "";
