@@ -53,6 +53,16 @@ COMMANDS: dict[str, Named] = {
         "human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."
     ),
     "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
+    "psytest": Named(
+        "psytest",
+        CHATBOT,
+        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "evaluate": Named(
+        "evaluate",
+        CHATBOT,
+        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
+    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
