@@ -149,6 +149,18 @@ def test_the_secret_leaves_the_address_and_scripts_cannot_read_the_cookie(
     page.wait_for_selector("#pairs button")
 
 
+def test_a_link_may_be_followed_from_another_site(server: VotingServer, open_tab: OpenTab, tmp_path: Path) -> None:
+    """As from a letter read in the browser: the cookie is Strict, and the page's own requests bring it all the same."""
+    (tmp_path / "letter.html").write_text(f'<a href="{server.links["Bo"]}">Vote</a>')
+    tab = open_tab((tmp_path / "letter.html").as_uri(), **ENGLISH)
+    tab.page.click("a")
+    page = begun(tab)
+    page.keyboard.press("2")
+    saved(page)
+    assert list(votes(tmp_path, "Bo").values()) == ["B"]
+    assert calm(tab)
+
+
 def test_another_raters_link_in_the_same_browser_does_not_mix_votes(
     server: VotingServer, open_tab: OpenTab, tmp_path: Path
 ) -> None:
@@ -186,9 +198,13 @@ def test_a_killed_server_costs_an_open_page_nothing(open_tab: OpenTab, tmp_path:
     assert tab.errors == []
 
 
-@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+DESK, PHONE = (1280, 800), (390, 844)
+
+
+@pytest.mark.parametrize(
+    ("locale", "scheme", "size"),
+    [("en-GB", "light", DESK), ("zh-CN", "dark", DESK), ("zh-CN", "light", PHONE), ("en-GB", "dark", PHONE)],
+)
 def test_all_is_in_sight_on_a_desk_and_on_a_phone(
     server: VotingServer, open_tab: OpenTab, locale: str, scheme: str, size: tuple[int, int]
 ) -> None:
