@@ -53,6 +53,7 @@ COMMANDS: dict[str, Named] = {
         "human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."
     ),
     "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
+    "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "psytest": Named(
         "psytest",
         CHATBOT,
