@@ -123,10 +123,14 @@ def draw(
 
     The same call draws the same. Which cases, follows from the seed; the order of the responses follows from the seed
     and from which response is whose, so that who has ballots and seed alone cannot draw it again.
-    `UsageError` for other than two to five systems, or when no case has all responses.
+    `UsageError` for other than two to five systems, for responses to cases that are not there, or when no case has all
+    responses.
     """
     if not 2 <= len(systems) <= len(LETTERS):
         raise UsageError(f"{len(systems)} systems: a ballot compares two to five.", hint="Name each as NAME=FILE.")
+    known = {case.id for case in cases}
+    if foreign := [name for name, told in systems.items() if not known.issuperset(told)]:
+        raise UsageError(f"{foreign[0]} answers cases that are not there.", hint="Name the cases that it answered.")
     answered = [case for case in cases if all(case.id in told for told in systems.values())]
     if not answered or count < 1:
         raise UsageError("There is no case to draw.", hint="A case needs a response of every system, under its id.")

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,11 +46,13 @@ def register(app: typer.Typer) -> None:
 
 @grouped
 def ballot(
+    cases: Annotated[
+        Path, typer.Argument(metavar="CASES", help="JSONL of {id, messages, reference}: as smile psytest writes")
+    ],
     responses: Annotated[
-        list[str], typer.Argument(metavar="NAME=RESPONSES...", help="each system's JSONL of {id, response}")
+        list[str], typer.Argument(metavar="NAME=RESPONSES ...", help="JSONL of {id, response}: as smile respond writes")
     ],
     *,
-    cases: Annotated[Path, typer.Option(help="JSONL of {id, messages, reference}")],
     out: Annotated[Path, typer.Option("--out", "-o", help="the ballots: what raters may have")],
     key: Annotated[
         Path | None, typer.Option(help="which letter is which system: not for raters; default NAME.key.json")
@@ -67,19 +70,17 @@ def ballot(
 ) -> None:
     """Draw cases and write blinded ballots: several systems' responses, to be compared by people.
 
-    smile ballot baseline=base.jsonl tuned=tuned.jsonl --reference golden --cases psytest.jsonl -o study.json
+    smile ballot cases.jsonl baseline=base.jsonl tuned=tuned.jsonl --reference golden -o study.json
     """
     from smile_async.chatbot.ballots import draw, read_cases, read_responses, references, write_ballots
+    from smile_async.cli.evaluate import named_files
 
     told = read_cases(cases)
     systems: dict[str, dict[str, str]] = {} if reference is None else {reference: references(told)}
-    for given in responses:
-        name, equals, file = given.partition("=")
-        if not (name and equals and file):
-            raise typer.BadParameter(f"{given!r} is not NAME=FILE")
+    for name, file in named_files(responses).items():
         if name in systems:
-            raise typer.BadParameter(f"two systems are called {name}")
-        systems[name] = read_responses(Path(file))
+            raise typer.BadParameter(f"two systems are called {name!r}", param_hint="--reference")
+        systems[name] = read_responses(file)
     drawn = draw(told, systems, count=count, seed=seed, ties=ties)
     key = key or _beside(out, KEY)
     write_ballots(drawn, out, key, overwrite=overwrite)
@@ -146,8 +147,10 @@ def tally(
     ] = None,
     seed: Annotated[int, typer.Option(help="of the intervals and of the test of position bias")] = 0,
     resamples: Annotated[int, typer.Option(help="draws of an interval", min=1)] = 2000,
-    figure: Annotated[Path | None, typer.Option(help="write Figure 6 as NAME.png and NAME.svg", metavar="NAME")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="write the pairs as a table")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="also write Figure 6, as NAME.png and NAME.svg", metavar="NAME")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="one line a pair")] = False,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -161,14 +164,15 @@ def tally(
 
     casts = [read_votes(path) for path in votes]
     counted = count(read_key(key or _key_of(votes[0])), casts, raters=rater or (), seed=seed, resamples=resamples)
-    if csv is not None:
-        _write_table(counted, csv, overwrite=overwrite)
     if figure is not None:
         from smile_async.chatbot.tally_figure import draw_figure
 
         for path in draw_figure(counted, figure, overwrite=overwrite):
             sys.stderr.write(f"{path}\n")
-    print_json(_told(counted)) if json else sys.stdout.write(_tally_text(counted))
+    if json:
+        print_json(_told(counted))
+    else:
+        sys.stdout.write(_table(counted) if csv else _tally_text(counted))
 
 
 def _key_of(votes: Path) -> Path:
@@ -189,11 +193,7 @@ def _rates(pair: "PairTally") -> dict[str, Any]:
     return {"cases": pair.cases} | {name: pair.rate(count) for name, count in counts.items()}
 
 
-def _write_table(counted: "Tally", path: Path, *, overwrite: bool) -> None:
-    from io import StringIO
-
-    from smile_async.filing import whole_file
-
+def _table(counted: "Tally") -> str:
     rows = []
     for pair in counted.pairs:
         row = asdict(pair) | _rates(pair)
@@ -207,8 +207,7 @@ def _write_table(counted: "Tally", path: Path, *, overwrite: bool) -> None:
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    with whole_file(path, overwrite=overwrite) as file:
-        file.write(text.getvalue().encode())
+    return text.getvalue()
 
 
 def _tally_text(counted: "Tally") -> str:

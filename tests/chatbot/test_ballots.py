@@ -100,6 +100,12 @@ def test_other_than_two_to_five_systems_are_refused(systems: list[str]) -> None:
         draw(there, responses(there, systems))
 
 
+def test_responses_to_other_cases_are_refused() -> None:
+    """They belong to another test set."""
+    with pytest.raises(UsageError, match="two answers cases that are not there"):
+        draw(cases(2), responses(cases(2), ["one"]) | {"two": {"case-0": "嗯。", "case-77": "嗯。"}})
+
+
 def test_every_two_letters_are_a_pair() -> None:
     assert pairs_of("ABC") == ("AB", "AC", "BC")
     assert len(pairs_of("ABCDE")) == 10  # 5 * 4 / 2

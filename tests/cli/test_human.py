@@ -12,8 +12,7 @@ from smile_async.chatbot.votes import Vote, VoteStore
 from tests.cli.conftest import Smile
 
 CASES = 6
-DRAW = ("ballot", "baseline=base.jsonl", "tuned=tuned.jsonl", "--reference", "golden", "--cases", "cases.jsonl",
-        "-o", "study.json")  # fmt: skip
+DRAW = ("ballot", "cases.jsonl", "baseline=base.jsonl", "tuned=tuned.jsonl", "--reference", "golden", "-o", "study.json")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -50,12 +49,11 @@ def test_from_responses_to_figure_6(smile: Smile) -> None:
     assert (drawn["cases"], drawn["systems"]) == (5, ["golden", "baseline", "tuned"])
     assert drawn["missing"] == {"golden": 0, "baseline": 0, "tuned": 1}
     _all_vote(("tuned", "golden", "baseline"), "ann", "bo", "cy")
-    told = smile("tally", "study.votes.sqlite3", "--csv", "pairs.csv", "--figure", "figure6", "--json").told
+    told = smile("tally", "study.votes.sqlite3", "--figure", "figure6", "--json").told
     rates = {(pair["first"], pair["second"]): (pair["win_rate"], pair["loss_rate"]) for pair in told["pairs"]}
     assert rates == {("golden", "baseline"): (1, 0), ("golden", "tuned"): (0, 1), ("baseline", "tuned"): (0, 1)}
     assert {pair["agreement"]["kappa"] for pair in told["pairs"]} == {1.0}
-    with Path("pairs.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(smile("tally", "study.votes.sqlite3", "--csv").out.splitlines()))
     assert [(row["first"], row["second"], row["wins"], row["losses"], row["kappa"]) for row in rows] == [
         ("golden", "baseline", "5", "0", "1.0"),
         ("golden", "tuned", "0", "5", "1.0"),
@@ -96,9 +94,9 @@ def test_ballots_are_not_replaced_unasked(smile: Smile) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("ballot", "base.jsonl", "--cases", "cases.jsonl", "-o", "x.json"), "is not NAME=FILE"),
-        (("ballot", "a=base.jsonl", "a=tuned.jsonl", "--cases", "cases.jsonl", "-o", "x.json"), "two systems are called a"),
-        (("ballot", "a=none.jsonl", "b=base.jsonl", "--cases", "cases.jsonl", "-o", "x.json"), "none.jsonl: cannot be read"),
+        (("ballot", "cases.jsonl", "base.jsonl", "-o", "x.json"), "write NAME=FILE"),
+        (("ballot", "cases.jsonl", "a=base.jsonl", "a=tuned.jsonl", "-o", "x.json"), "two systems are called 'a'"),
+        (("ballot", "cases.jsonl", "a=none.jsonl", "b=base.jsonl", "-o", "x.json"), "none.jsonl: cannot be read"),
         (("tally", "none.votes.sqlite3"), "none.votes.sqlite3: there is no such file"),
         (("label-studio", "export", "study.json", "project", "--lang", "fr"), "one of en, zh"),
     ],
