@@ -6,6 +6,7 @@ Hugging Face, SentencePiece and tiktoken. None adds tokens of its own (begin, en
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -52,16 +53,19 @@ class Characters:
 
     name = "characters"
 
-    def __init__(self) -> None:
-        self._kept = np.ones(0x110000, dtype=np.bool_)
-        self._kept[[point for point in range(0x3001) if chr(point).isspace()]] = False  # the last one is U+3000
-
     def encode(self, texts: Sequence[str]) -> Tokens:
         points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        kept = self._kept[points]
+        kept = _is_no_space()[points]
         before = np.concatenate(([0], np.cumsum(kept)))  # kept characters before each place
         ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
         return Tokens(points[kept].astype(np.uint32), np.diff(before[ends], prepend=0).astype(np.int64))
+
+
+@cache
+def _is_no_space() -> NDArray[np.bool_]:
+    table = np.ones(0x110000, np.bool_)
+    table[[point for point in range(0x3001) if chr(point).isspace()]] = False  # U+3000 is the last one
+    return table
 
 
 class Words:
@@ -132,9 +136,7 @@ def _from_file(path: Path, name: str) -> Tokenizer:
         return Loaded(name, _hugging_face(path))
     if path.suffix == ".model":
         return Loaded(name, _sentencepiece(path))
-    raise UsageError(
-        f"{path} is neither a tokenizer.json nor a SentencePiece .model.", hint=f"A tokenizer is: {HELP}."
-    )
+    raise UsageError(f"{path} is neither a tokenizer.json nor a SentencePiece .model.", hint=f"A tokenizer is: {HELP}.")
 
 
 def _hugging_face(path: Path) -> Callable[[Sequence[str]], Sequence[Sequence[int]]]:
