@@ -41,6 +41,12 @@ COMMANDS: dict[str, Named] = {
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
+    "compare": Named(
+        "diversity",
+        CORPUS,
+        "Sets side by side: Table 1, statistics, Figures 4 and 5 (with --vectors), Table 2 (with --topics).",
+    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
