@@ -38,6 +38,9 @@ COMMANDS: dict[str, Named] = {
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
     "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
+    "stats": Named(
+        "stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."
+    ),
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
