@@ -184,7 +184,7 @@ def _tables(found: "Comparison", *, wide: bool) -> list["Table"]:
 def _statistics(found: "Comparison") -> "Table":
     from smile_async.cli.tables import Table
 
-    columns = ("", "Dialogues", "Turns per dialogue", "Sentences per dialogue", "Characters per sentence")
+    columns = ("", "Dialogues", "Turns", "Sentences", "Characters")
     rows: list[tuple[str, ...]] = []
     for one in found.sets:
         told = one.statistics
@@ -194,13 +194,13 @@ def _statistics(found: "Comparison") -> "Table":
             each = told.per_dialogue(told.sentences.total.count)
             means = (told.turns_per_dialogue, each, told.sentences.total.mean_length)
             rows.append((one.name, f"{told.dialogues:,}", *(_decimal(mean, 1) for mean in means)))
-    return Table("Statistics (Table 3)", columns, tuple(rows))
+    return Table("Table 3: turns and sentences per dialogue, characters per sentence", columns, tuple(rows))
 
 
 def _figure_4(found: "Comparison") -> "Table":
     from smile_async.cli.tables import Table
 
-    columns = ("", "QAs", "Own mean", "Own deviation", "Own median", "Line", "Random mean", "Random median")
+    columns = ("", "QAs", "Mean", "Deviation", "Median", "Line", "Random mean", "Random median")
     rows = tuple(
         (
             one.name,
@@ -211,15 +211,15 @@ def _figure_4(found: "Comparison") -> "Table":
         for one in found.sets
         if one.own and one.other
     )
-    note = "Line: mean - 3 deviations of QAs with their own dialogues. Random: with the dialogue of another QA."
-    return Table("Language transformation (Figure 4): cosine of a QA with a dialogue", columns, rows, (note,))
+    note = "Line: mean - 3 deviations. Random: of QAs with the dialogue of another one."
+    return Table("Figure 4, language transformation: cosines of QAs with their own dialogues", columns, rows, (note,))
 
 
 def _beyond(found: "Comparison") -> "Table":
     from smile_async.cli.tables import Table
 
     rows = tuple((one.of, one.line_of, f"{one.own:.1%}", f"{one.other:.1%}") for one in found.beyond)
-    return Table("Below the line", ("", "Line of", "Own dialogues", "Random ones"), rows)
+    return Table("Below the line", ("", "Line of", "Own", "Random"), rows)
 
 
 def _figure_5(found: "Comparison") -> "Table":
@@ -240,7 +240,7 @@ def _figure_5(found: "Comparison") -> "Table":
         for one in found.sets
         if one.pairs
     )  # fmt: skip
-    return Table("Semantic diversity (Figure 5): cosines of all pairs within a set", columns, rows)
+    return Table("Figure 5, semantic diversity: cosines of all pairs within a set", columns, rows)
 
 
 def _decimal(value: float | None, digits: int) -> str:
