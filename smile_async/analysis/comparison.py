@@ -15,17 +15,49 @@ from smile_async.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class SetVectors:
-    """Of one set. `texts` has a row for each dialogue (or QA, where the set is of QAs); `questions`, if there are any,
-    has in row i the QA from which dialogue i was made, or beside which it is laid."""
+    """Of one set. `texts` has a row for each dialogue (or QA, where the set is of QAs). Row i of `questions` is the QA
+    from which the dialogue in row i of `dialogues` was made, or beside which it is laid; None where there are no QAs.
+    `lacking`: members of the set without a vector."""
 
     texts: Vectors
     questions: Vectors | None = None
+    dialogues: Vectors | None = None
+    lacking: int = 0
+
+
+def laid_beside(members: TextSet, ids: Sequence[str], what: Sequence[str], array: Vectors) -> SetVectors:
+    """The vectors of a set's members out of a folder of vectors: row n of `array` is that of `what[n]` (`qa` or
+    `dialogue`) of the record `ids[n]`.
+
+    A member may lack its vector (a filter refused its text): it is left out and counted. `UsageError` when so few are
+    left that the vectors must be of other texts.
+    """
+    rows = {key: row for row, key in enumerate(zip(ids, what, strict=True))}
+    own = list(members.ids())
+    text_rows = [rows.get((one, "qa" if members.single_turn else "dialogue")) for one in own]
+    found = [row for row in text_rows if row is not None]
+    if len(found) < 2:
+        raise UsageError(
+            f"The vectors are of other texts: {len(found)} of the {len(own):,} ids in {members.path} are among theirs.",
+            hint="Embed this very corpus (smile embed), or name the folder that was made of it.",
+        )
+    both = [
+        (asked, told)
+        for one, told in zip(own, text_rows, strict=True)
+        if told is not None and (asked := rows.get((one, "qa"))) is not None
+    ]
+    lacking = len(own) - len(found)
+    if members.single_turn or len(both) < 2:
+        return SetVectors(array[found], lacking=lacking)
+    asked, told = ([pair[side] for pair in both] for side in (0, 1))
+    return SetVectors(array[found], array[asked], array[told], lacking)
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
     """One set's side. `statistics` is None for QAs; `pairs` (Figure 5) without vectors; `own` and `other` (Figure 4:
-    each QA with its own dialogue, with a random other one) without those of its QAs."""
+    each QA with its own dialogue, with a random other one) without those of its QAs. `lacking`: texts without a vector.
+    """
 
     name: str
     lexical: Lexical
@@ -33,6 +65,7 @@ class Compared:
     pairs: Distribution | None = None
     own: Distribution | None = None
     other: Distribution | None = None
+    lacking: int = 0
 
     @property
     def line(self) -> float | None:
@@ -48,7 +81,7 @@ class Compared:
             "other": self.other,
         }
         told = {name: part.as_json() for name, part in parts.items() if part is not None}
-        return {"name": self.name, **told, "line": self.line}
+        return {"name": self.name, **told, "line": self.line, "lacking_vectors": self.lacking}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +116,9 @@ def compare(
     names = [one.name for one in sets]
     _check_names(names, vectors)
     cosines = {
-        name: (own_cosines(held.questions, held.texts), other_cosines(held.questions, held.texts, seed=seed))
+        name: (own_cosines(held.questions, held.dialogues), other_cosines(held.questions, held.dialogues, seed=seed))
         for name, held in vectors.items()
-        if held.questions is not None
+        if held.questions is not None and held.dialogues is not None
     }
     compared = []
     for one in sets:
@@ -99,6 +132,7 @@ def compare(
                 None if held is None else pair_cosines(held.texts),
                 own,
                 other,
+                0 if held is None else held.lacking,
             )
         )
     beyond = tuple(

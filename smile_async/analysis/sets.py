@@ -28,11 +28,26 @@ class TextSet:
     read: Callable[[], Iterator[Member]] = field(repr=False)
     roles: RoleMap = PAPER_ROLES
     single_turn: bool = False
+    whole: bool = True
 
     def texts(self) -> Iterator[str]:
         """One string each, without speakers (Equation 2)."""
         for one in self.read():
             yield pair_text(one) if isinstance(one, QAPair) else dialogue_text(one.dialogue)
+
+    def ids(self) -> Iterator[str]:
+        """What vectors and topics know the members by: a row's id, of a QA its source's with the answer's number, or
+        its place where the source has none. `UsageError` where a sample has lost its places."""
+        for place, one in enumerate(self.read()):
+            if isinstance(one, Record):
+                yield one.row_id
+                continue
+            if not (one.source_id or self.whole):
+                raise UsageError(
+                    f"The QAs of {self.path} have no ids, so that a sample of them cannot be told from the others.",
+                    hint="Write the sample into a file (smile sample), and use that one throughout.",
+                )
+            yield f"{one.source_id or place}" + (f"/{one.answer_index}" if one.answer_index else "")
 
     def records(self) -> Iterator[Record]:
         """The dialogues; none of single-turn QAs."""
@@ -85,7 +100,7 @@ def sampled(whole: TextSet, n: int, *, seed: int) -> TextSet:
         drawn = draw(whole.read(), n, seed=seed)
     if len(drawn) < n:
         raise UsageError(f"{whole.path} holds {len(drawn):,} texts, fewer than {n:,}.", hint="Draw fewer, or take all.")
-    return TextSet(whole.name, whole.path, lambda: iter(drawn), whole.roles, whole.single_turn)
+    return TextSet(whole.name, whole.path, lambda: iter(drawn), whole.roles, whole.single_turn, whole=False)
 
 
 def draw(items: Iterable[Item], n: int, *, seed: int) -> Sequence[Item]:

@@ -197,24 +197,25 @@ def _of_model(library: Any, name: str) -> Any:
 def _from_hub(repository: str) -> Path:
     hub = _part("huggingface_hub", "A tokenizer by its Hugging Face name")
     errors = import_module("huggingface_hub.errors")
-    silent: Exception | None = None
-    for file in _FILES_IN_FOLDERS:
-        try:
-            return Path(hub.hf_hub_download(repository, file))
-        except errors.LocalEntryNotFoundError as error:  # the hub cannot be asked, and the cache has no such file
-            silent = error
-        except errors.EntryNotFoundError:
-            continue
-        except (OSError, ValueError) as error:  # its HTTP errors are OSErrors, a bad name is a ValueError
-            silent = error
-            break
-    if silent is None:
-        raise UsageError(f"{repository} holds no tokenizer.", hint=f"Looked for: {', '.join(_FILES_IN_FOLDERS)}.")
-    raise UsageError(
-        f"{repository!r} is no file or folder here, and Hugging Face gave no tokenizer of that name "
-        f"({type(silent).__name__}).",
-        hint="Download tokenizer.json or tokenizer.model by hand, and name the file.",
-    )
+    try:
+        for file in _FILES_IN_FOLDERS:
+            cached = hub.try_to_load_from_cache(repository, file)
+            if isinstance(cached, str):
+                return Path(cached)
+        for file in _FILES_IN_FOLDERS:
+            try:
+                return Path(hub.hf_hub_download(repository, file))
+            except errors.LocalEntryNotFoundError:
+                raise  # the hub did not answer: that says nothing of what it has
+            except errors.EntryNotFoundError:
+                continue
+    except (OSError, ValueError) as error:  # its HTTP errors are OSErrors, a bad name is a ValueError
+        raise UsageError(
+            f"{repository!r} is no file or folder here, and Hugging Face gave no tokenizer of that name "
+            f"({type(error).__name__}).",
+            hint="Download tokenizer.json or tokenizer.model by hand, and name the file.",
+        ) from None
+    raise UsageError(f"{repository} holds no tokenizer.", hint=f"Looked for: {', '.join(_FILES_IN_FOLDERS)}.")
 
 
 def _part(module: str, what: str) -> Any:

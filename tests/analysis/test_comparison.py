@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smile_async.analysis.comparison import SetVectors, compare
+from smile_async.analysis.comparison import SetVectors, compare, laid_beside
 from smile_async.analysis.lexical import distinct
 from smile_async.analysis.pairs import pair_cosines
 from smile_async.analysis.semantic import Vectors, other_cosines, own_cosines, transformation
@@ -39,6 +39,10 @@ def _vectors(seed: int, spread: float = 0.5) -> Vectors:
     return (np.ones(16) + spread * chance.standard_normal((ROWS, 16))).astype(np.float32)
 
 
+def _beside(questions: Vectors, dialogues: Vectors) -> SetVectors:
+    return SetVectors(dialogues, questions, dialogues)
+
+
 def test_each_set_is_measured_as_by_itself() -> None:
     first, second = _dialogues("first", "睡觉"), _qas("qas")
     told = compare([first, second])
@@ -52,8 +56,8 @@ def test_each_set_is_measured_as_by_itself() -> None:
 
 def test_figures_4_and_5_and_what_lies_beyond_anothers_line() -> None:
     questions = _vectors(0)
-    close = SetVectors(questions + _vectors(1, spread=0.05), questions)
-    far = SetVectors(_vectors(2), questions)
+    close = _beside(questions, questions + _vectors(1, spread=0.05))
+    far = _beside(questions, _vectors(2))
     told = compare([_dialogues("close", "a"), _dialogues("far", "b")], vectors={"close": close, "far": far}, seed=7)
     one, other = told.sets
     wanted = transformation(questions, close.texts, seed=7)
@@ -81,3 +85,29 @@ def test_names_are_told_apart() -> None:
         compare([_qas("a"), _qas("a")])
     with pytest.raises(UsageError, match="none of the sets"):
         compare([_qas("a")], vectors={"b": SetVectors(_vectors(0))})
+
+
+def test_vectors_are_laid_beside_their_texts_by_id_and_those_that_lack_are_counted() -> None:
+    there = [number for number in reversed(range(ROWS)) if number not in {3, 5}]
+    ids = [*map(str, there), *map(str, there[:10])]
+    what = ["dialogue"] * len(there) + ["qa"] * 10
+    array = np.arange(len(ids), dtype=np.float32)[:, None]
+    held = laid_beside(_dialogues("one", "a"), ids, what, array)
+    assert held.lacking == 2
+    assert held.texts[:3, 0].tolist() == [37.0, 36.0, 35.0]  # of 0, 1, 2, which stand last; 38 are there
+    assert held.texts.shape == (ROWS - 2, 1)
+    assert held.dialogues is not None
+    assert held.questions is not None
+    assert held.dialogues[:, 0].tolist() == list(range(9, -1, -1))  # of 30 to 39
+    assert held.questions[:, 0].tolist() == list(range(38 + 9, 38 - 1, -1))
+
+
+def test_qas_are_their_own_texts() -> None:
+    held = laid_beside(_qas("PsyQA*"), ["0", "1", "2"], ["qa"] * 3, np.eye(3))
+    assert held.texts.tolist() == np.eye(3).tolist()
+    assert held.questions is None
+
+
+def test_vectors_of_other_texts_are_refused() -> None:
+    with pytest.raises(UsageError, match="0 of the 40 ids"):
+        laid_beside(_dialogues("one", "a"), ["x", "y"], ["dialogue"] * 2, np.eye(2))

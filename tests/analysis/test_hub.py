@@ -65,14 +65,14 @@ def hub() -> Iterator[Hub]:
         server.shutdown()
 
 
-def _diversity(hub: Hub, folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+def _diversity(hub: Hub, folder: Path, name: str, *, offline: bool = False) -> subprocess.CompletedProcess[str]:
     corpus = folder / "corpus.jsonl"
     corpus.write_bytes(orjson.dumps({"dialogue": [{"role": "client", "content": "睡不好"}]}) + b"\n")
     environment = {
         **os.environ,
         "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
         "HF_HOME": str(folder / "cache"),
-        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_OFFLINE": str(int(offline)),
         "NO_PROXY": "127.0.0.1",
     }
     command = [sys.executable, "-m", "smile_async.cli", "diversity", str(corpus), "--tokenizer", name, "--json"]
@@ -84,10 +84,8 @@ def test_a_repository_without_tokenizer_json_gives_its_sentencepiece_model(hub: 
     assert ended.returncode == 0, ended.stderr
     told = orjson.loads(ended.stdout)
     assert (told["tokenizer"], told["total_1"]) == ("a/glm", 4)  # SentencePiece's space, 睡, 不, 好
-    hub.shutdown()
-    hub.server_close()
-    assert orjson.loads(_diversity(hub, tmp_path, "a/glm").stdout) == told  # from the cache
-    other = _diversity(hub, tmp_path, "b/other")
+    assert orjson.loads(_diversity(hub, tmp_path, "a/glm", offline=True).stdout) == told  # from the cache
+    other = _diversity(hub, tmp_path, "b/other", offline=True)
     assert other.returncode == 2
     assert "by hand" in other.stderr
 

@@ -77,6 +77,16 @@ def test_a_sample_of_qas_has_no_question_twice(qas: Path) -> None:
     assert [one.source_id for one in drawn] == list("012345")  # 12 QAs of 6 questions: PsyQA* (section 4.1)
 
 
+def test_ids_are_those_of_rows_and_of_answers(corpus: Path, qas: Path, tmp_path: Path) -> None:
+    assert list(open_set(corpus).ids()) == list("012345678")
+    assert list(open_set(qas).ids())[:4] == ["0", "0", "1", "1"]
+    answers: list[dict[str, object]] = [{"question": "问", "answer": "答", "answer_index": n} for n in range(3)]
+    bare = open_set(_write(tmp_path / "bare.jsonl", answers))
+    assert list(bare.ids()) == ["0", "1/1", "2/2"]
+    with pytest.raises(UsageError, match="smile sample"):
+        list(sampled(bare, 1, seed=0).ids())
+
+
 def test_each_is_as_likely_to_be_drawn() -> None:
     counts = Counter(item for seed in range(6000) for item in draw(range(6), 2, seed=seed))
     # each with chance 2 / 6: 2,000 times, with a deviation of sqrt(6,000 * 1/3 * 2/3) = 37
