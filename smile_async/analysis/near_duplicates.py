@@ -25,7 +25,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicate:
-    """The text at `place` (from 0) repeats the earlier one at `first`, with this Jaccard similarity (1.0: all of it)."""
+    """The text at `place` (from 0) repeats the earlier one at `first`, with this Jaccard similarity (1.0: wholly)."""
 
     place: int
     first: int
