@@ -49,6 +49,7 @@ COMMANDS: dict[str, Named] = {
         "diversity",
         CORPUS,
         "Sets side by side: Table 1, statistics, Figures 4 and 5 (with --vectors), Table 2 (with --topics).",
+    "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "psytest": Named(
         "psytest",
         CHATBOT,
