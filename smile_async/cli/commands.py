@@ -36,7 +36,9 @@ COMMANDS: dict[str, Named] = {
     "batch": Named("batches", RUNS, "A run's rows through OpenAI's Batch API, or as a file for vllm run-batch."),
     "prepare": Named("corpus", DATA, "Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters."),
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
-    "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
+    "export": Named(
+        "corpus", DATA, "Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other."
+    ),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
     "stats": Named(
         "stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."
@@ -49,12 +51,19 @@ COMMANDS: dict[str, Named] = {
         "diversity",
         CORPUS,
         "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics.",
+    "topics": Named(
+        "topics",
+        CORPUS,
+        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
     ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "psytest": Named(
         "psytest",
         CHATBOT,
         "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "respond": Named(
+        "respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."
     ),
     "evaluate": Named(
         "evaluate",
