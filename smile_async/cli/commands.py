@@ -58,11 +58,24 @@ COMMANDS: dict[str, Named] = {
         "human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."
     ),
     "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
+    "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
+    "compare": Named(
+        "diversity",
+        CORPUS,
+        "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics.",
+    "topics": Named(
+        "topics",
+        CORPUS,
+        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
+    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "psytest": Named(
         "psytest",
         CHATBOT,
         "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "respond": Named(
+        "respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."
     ),
     "evaluate": Named(
         "evaluate",
