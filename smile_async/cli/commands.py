@@ -51,6 +51,7 @@ COMMANDS: dict[str, Named] = {
         "diversity",
         CORPUS,
         "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics.",
+    ),
     "topics": Named(
         "topics",
         CORPUS,
