@@ -47,7 +47,8 @@ def topics_of(sets: Sequence[TextSet], folders: Mapping[str, str | Path]) -> dic
     for one in sets:
         if one.name in folders:
             annotation = read_annotation(folders[one.name])
-            own = [labels for ident in one.ids() if (labels := annotation.labels.get(ident)) is not None]
+            labelled = dict(annotation.rows)
+            own = [labelled[ident] for ident in one.ids() if ident in labelled]
             if not own:
                 raise _of_others("topics", one, "smile topics annotate")
             found[one.name] = topic_table(own, annotation.topics)
