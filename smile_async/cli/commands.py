@@ -41,16 +41,6 @@ COMMANDS: dict[str, Named] = {
     "stats": Named("stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."),
     "check": Named("check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."),
     "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
-    "compare": Named(
-        "diversity",
-        CORPUS,
-        "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics.",
-    ),
-    "topics": Named(
-        "topics",
-        CORPUS,
-        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
-    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "topics": Named("topics", CORPUS, "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2)."),
     "compare": Named("diversity", CORPUS, "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics."),
