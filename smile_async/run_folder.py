@@ -193,7 +193,8 @@ def records(folder: str | Path) -> Iterator["Record"]:
     with schema.reading(Path(folder)) as reader:
         for row in account.result_rows(reader):
             seed = Seed.load(row.item)
-            yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags)
+            topic = "" if seed.topic is None else seed.topic.name
+            yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags, topic=topic)
 
 
 def export_corpus(
@@ -207,9 +208,14 @@ def export_corpus(
     """Write the accepted rows of a run in one of the formats that trainers read, in the source's order."""
     from smile_async.corpus.formats import RoleMap, write_corpus
 
-    first, second = list(recipe_of(folder).format.roles)[:2]
-    roles = RoleMap(user=first, assistant=second)
+    roles = RoleMap(*roles_of(folder))
     return write_corpus(records(folder), out, format, roles=roles, system_prompt=system_prompt, overwrite=overwrite)
+
+
+def roles_of(folder: str | Path) -> tuple[str, str]:
+    """The role that asks and the one that answers: the first two of the run's recipe."""
+    first, second = list(recipe_of(folder).format.roles)[:2]
+    return first, second
 
 
 def write_results(folder: Path) -> None:

@@ -43,7 +43,7 @@ from smile_async.options import Options
 from smile_async.pipeline import noted_endpoints, read_notes, write_what_there_is
 from smile_async.prompt.recipe import Recipe
 from smile_async.provider.batch_api import ENDED, TOO_MUCH_WAITS, BatchApi
-from smile_async.provider.batch_lines import is_reply, read_result
+from smile_async.provider.batch_lines import is_reply, is_torn, read_result
 from smile_async.provider.dialect import Dialect
 from smile_async.rows import Seed
 from smile_async.settings import Endpoint
@@ -303,7 +303,9 @@ async def _take(collector: Collector[Seed], path: Path, batch: BatchNote, dialec
     for page in pages(path):
         results = [read_result(line, dialect, now) for line in page]
         ours = [one for one in results if one is not None and one.nonce == batch.nonce]
-        collector.done.strange += len(page) - len(ours)
+        torn = is_torn(page[-1])
+        collector.done.torn += torn
+        collector.done.strange += len(page) - len(ours) - torn
         await collector.take({one.attempt: one.came for one in reversed(ours)})
 
 

@@ -133,6 +133,8 @@ def report_text(report: "RunReport", status: "RunStatus") -> str:
 def _how_to_go_on(run: Path, reason: str) -> str:
     if reason == "collected":
         return f"Go on with: smile batch submit {run}, or at once: smile resume {run}"
+    if reason == "exported":
+        return f"Bring the results with: smile batch import {run} RESULTS.jsonl"
     if reason == "batch":
         return f"Go on with: smile batch status {run} --wait"
     return f"Go on with: smile resume {run}{FLAGS_FOR.get(reason, '')}"
@@ -209,6 +211,8 @@ def batches_text(report: "BatchReport", now: float) -> str:
         )
     if done.strange:
         lines.append(f"  left out   {done.strange:,} lines of no row that waits (collected before, or another run's)")
+    if done.torn:
+        lines.append("  torn       the last line was cut off: import the file again when it is whole")
     lines += _rows(report.counts)
     if done.stopped:
         lines += ["", *done.stopped.message.splitlines()]
@@ -249,7 +253,8 @@ def _next(report: "BatchReport") -> list[str]:
     elif report.waiting:
         lines.append(f"Finish handing over with: smile batch submit {run}")
     if counts.pending > counts.in_batches or not counts.exact:
-        lines.append(f"Other rows are pending: smile batch submit {run}, or at once: smile resume {run}")
+        which = "Other rows" if report.waiting else "Rows"
+        lines.append(f"{which} are pending: smile batch submit {run}, or at once: smile resume {run}")
     return lines
 
 

@@ -28,7 +28,11 @@ CorpusFormat = Literal["jsonl", "smilechat", "messages", "sharegpt", "alpaca"]
 @dataclass(frozen=True, slots=True)
 class Record:
     """One accepted row. `source_id` is the source's own id (`questionID`); `index` the row's place in the source,
-    from 0, which numbers the files of `smilechat` as the authors did (None: the place in this export)."""
+    from 0, which numbers the files of `smilechat` as the authors did (None: the place in this export).
+
+    `topic` is the name of the topic that the dialogue was asked for (standardT). `topics` are labels that an annotation
+    gave it, `crisis` whether one of them is a crisis topic (57 to 60); None: not annotated.
+    """
 
     row_id: str
     source_id: str
@@ -36,6 +40,9 @@ class Record:
     dialogue: Dialogue
     flags: tuple[str, ...] = ()
     index: int | None = None
+    topic: str = ""
+    topics: tuple[str, ...] = ()
+    crisis: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,9 @@ def _line(
 def _plain(record: Record) -> dict[str, Any]:
     pair = record.pair
     source = {} if pair is None else pair.model_dump(include={"question", "description", "answer", "answer_index"})
-    return source | {"dialogue": _dialogue(record.dialogue), "flags": record.flags}
+    labels = {} if record.crisis is None else {"topics": record.topics, "crisis": record.crisis}
+    topic = {"topic": record.topic} if record.topic else {}
+    return source | topic | {"dialogue": _dialogue(record.dialogue), "flags": record.flags} | labels
 
 
 def _dialogue(dialogue: Dialogue) -> list[dict[str, str]]:
