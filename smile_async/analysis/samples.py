@@ -89,7 +89,7 @@ def run_samples(connection: sqlite3.Connection, form: DialogueFormat, wanted: Wa
 def corpus_samples(records: Iterable[Record], wanted: Wanted) -> Samples:
     """From a corpus that is read once: each record has the same chance (a reservoir), kept in the corpus's order."""
     draw, kept, count = random.Random(wanted.seed), list[tuple[int, Record]](), 0
-    for count, record in enumerate(records, start=1):  # noqa: B007 (how many there were)
+    for count, record in enumerate(records, start=1):
         if len(kept) < wanted.accepted:
             kept.append((count, record))
         elif (place := draw.randrange(count)) < wanted.accepted:

@@ -37,6 +37,9 @@ COMMANDS: dict[str, Named] = {
     "prepare": Named("corpus", DATA, "Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters."),
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
     "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
+    "report": Named(
+        "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
+    ),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
