@@ -28,7 +28,7 @@ from smile_async.engine.ledger import Ledger
 from smile_async.engine.runner import finish
 from smile_async.engine.task import Task
 from smile_async.errors import RunNotFoundError, StoppedError
-from smile_async.pipeline import read_notes
+from smile_async.notes import read_notes
 from smile_async.prompt.recipe import Recipe
 from smile_async.provider.masking import without_echo
 from smile_async.rows import Seed
