@@ -213,30 +213,34 @@ def _rates(found: Timeline, one: EndpointTime, said: Said) -> Draw:
     minutes = [place * found.width / 60 for place in range(found.bins + 1)]
 
     def draw(figure: Any) -> None:
+        from matplotlib.ticker import EngFormatter
+
+        thousands = EngFormatter(sep="")
         figure.set_size_inches(WIDE, 2 * TALL)
         above = figure.subplots(3, 1, sharex=True)
         for axes, what, pace in ((above[0], "requests", one.requests), (above[1], "tokens", one.tokens)):
             axes.stairs(pace.mean, minutes, color=TEAL, alpha=0.25, fill=True, label=said("rates.mean"))
             axes.stairs(pace.peak, minutes, color=TEAL, linewidth=1.3, baseline=None, label=said("rates.peak"))
-            _limit(axes, one, what, f"{what} a minute", said)
+            _limit(axes, found, one, what, f"{what} a minute", said)
+            axes.yaxis.set_major_formatter(thousands)
             axes.set_title(said(f"rates.{what}"))
         above[2].stairs(one.in_flight, minutes, color=TEAL, alpha=0.4, fill=True, label=said("rates.most"))
-        _limit(above[2], one, "in-flight", "in-flight", said)
+        _limit(above[2], found, one, "in-flight", "in-flight", said)
         above[2].set_title(said("rates.in-flight"))
         above[2].set_xlabel("min" if said("table") == "Table" else "分钟")
         for axes in above:
             axes.set_ylim(bottom=0)
-            axes.legend(ncols=4, loc="lower right")
+            axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
 
     return draw
 
 
-def _limit(axes: "Axes", one: EndpointTime, what: str, changed: str, said: Said) -> None:
+def _limit(axes: "Axes", found: Timeline, one: EndpointTime, what: str, changed: str, said: Said) -> None:
     if what in one.limits:
         axes.axhline(one.limits[what], color=RED, linewidth=1.2, linestyle="--", label=said("rates.limit"))
     steps = [(step.at / 60, step.after) for step in one.steps if step.what == changed and step.after is not None]
     if steps:
-        times, levels = zip(*steps, strict=True)
+        times, levels = zip(*steps, (found.seconds / 60, steps[-1][1]), strict=True)
         axes.step(times, levels, where="post", color=RUST, linewidth=1.2, marker=".", label=said("rates.found"))
 
 
