@@ -44,6 +44,11 @@ COMMANDS: dict[str, Named] = {
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "psytest": Named(
+        "psytest",
+        CHATBOT,
+        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
     "evaluate": Named(
         "evaluate",
         CHATBOT,
