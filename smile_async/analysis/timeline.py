@@ -15,7 +15,7 @@ from smile_async.settings import Quota
 
 MINUTE = 60.0  # seconds
 LONGEST_PAUSE = 120.0  # seconds without anything under way that are shown as they were
-BINS = 240  # at most: about two pixels each on a telephone
+BINS = 120  # at most: some three pixels each on a telephone, and no more noise than must be
 WIDTHS = (
     0.25,
     0.5,

@@ -44,7 +44,8 @@ def report(
     from smile_async.analysis.samples import Wanted
 
     wanted = Wanted(samples, rejected if samples else 0, seed)
-    page = out or Path(f"{corpus.resolve().name}-report.html")
+    name = corpus.resolve().name
+    page = out or Path(f"{name if corpus.is_dir() else name.partition('.')[0]}-report.html")
     drawn: Drawn = draw_report(
         corpus, page, figures=figures, language=lang, wanted=wanted, roles=roles, overwrite=overwrite,
         notify=_note,

@@ -23,14 +23,14 @@ def over(attempts: Iterable[Attempted], *changes: LimitChange, now: float = 10_0
 
 
 def test_the_peak_is_what_sixty_seconds_held_and_the_mean_what_a_bin_did() -> None:
-    """One request a second for 119 s: 60 in any full minute, (0, 1, ..., 59) before; in bins of half a second the
-    mean swings between 120 and 0."""
-    found = over(sent(1_000.0 + second) for second in range(120))
+    """Two requests every other second for 118 s: 60 in any full minute, 2, 2, 4, 4, ... before; in bins of a second
+    the mean swings between 120 and 0."""
+    found = over(sent(1_000.0 + 2 * (place // 2)) for place in range(120))
     [one] = found.endpoints
-    assert (found.seconds, found.width, found.bins) == (120.0, 0.5, 241)
+    assert (found.seconds, found.width, found.bins) == (119.0, 1, 120)
     assert one.requests.mean[:4] == (120.0, 0.0, 120.0, 0.0)
-    assert one.requests.peak[:4] == (1.0, 1.0, 2.0, 2.0)
-    assert max(one.requests.peak) == one.requests.peak[2 * 119] == 60.0
+    assert one.requests.peak[:4] == (2.0, 2.0, 4.0, 4.0)
+    assert max(one.requests.peak) == one.requests.peak[118] == 60.0
     assert max(one.tokens.peak) == 600.0  # 60 of 10
 
 
@@ -96,9 +96,9 @@ def test_endpoints_are_told_apart() -> None:
 
 
 def test_a_long_run_has_few_bins() -> None:
-    """Ten hours, a request every 36 s: 36,000 s in bins of 300 s are 120 and one for the last answer."""
+    """Ten hours, a request every 36 s: bins of 300 s would be 120 and one for the last answer, so they have 600."""
     found = over(sent(36.0 * place) for place in range(1_001))
-    assert (found.width, found.bins) == (300, 121)
+    assert (found.width, found.bins) == (600, 61)
     assert sum(found.endpoints[0].requests.mean) * found.width / 60 == pytest.approx(1_001)
 
 

@@ -55,12 +55,12 @@ def test_of_an_export_and_without_a_word_of_anybody(smile: Smile, serve: Serve, 
     smile("export", "run", "corpus.jsonl")
     ended = smile("report", "corpus.jsonl", "--samples", "0", "--json")
     assert (ended.code, ended.told["samples"]) == (0, 0)
-    told = data_of(Path("corpus.jsonl-report.html"))
+    told = data_of(Path("corpus-report.html"))
     assert (told["kind"], told["run"], told["name"]) == ("corpus", None, "corpus")
     shape = told["shape"]
     assert isinstance(shape, dict)
     assert shape["dialogues"] == ROWS
-    assert "该怎么办" not in Path("corpus.jsonl-report.html").read_text("utf-8")  # every question ends so
+    assert "该怎么办" not in Path("corpus-report.html").read_text("utf-8")  # every question ends so
 
 
 def test_it_replaces_reports_and_nothing_else(smile: Smile, serve: Serve, source: Path) -> None:

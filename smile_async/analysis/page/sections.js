@@ -15,17 +15,18 @@ function hero() {
 }
 function lead() {
   if (!run) return t("lead.corpus", { dialogues: count(data.shape.dialogues), utterances: count(data.shape.utterances) });
-  const rows = status.rows;
-  let told = t(data.shape ? "lead.run" : "lead.task", { accepted: count(rows.accepted), total: count(rows.total), aside: count(rows.set_aside) });
-  if (rows.pending) told += t("lead.pending", { pending: count(rows.pending) });
-  if (!rows.total_is_exact && rows.expected > rows.total) told += t("lead.expected", { expected: count(rows.expected) });
+  const rows = status.rows, open = !rows.total_is_exact && rows.expected > rows.total;
+  const values = { accepted: count(rows.accepted), total: count(rows.total), aside: count(rows.set_aside), expected: count(rows.expected || 0) };
+  let told = t(open ? "lead.open" : data.shape ? "lead.run" : "lead.task", values);
+  if (rows.pending && !open) told += t("lead.pending", { pending: count(rows.pending) });
   return told;
 }
 function ends() {
   const rows = status.rows, reasons = Object.entries(status.reasons), most = reasons.slice(0, 4), rest = sum(reasons.slice(4).map(([, n]) => n));
   const parts = [["accepted", rows.accepted, "p0"], ...most.map(([reason, n], place) => [reason, n, PALETTE[Math.min(place + 1, 4)]])];
   if (rest) parts.push([null, rest, "p4"]);
-  if (rows.pending) parts.push(["pending", rows.pending, "p5"]);
+  const left = Math.max(rows.total_is_exact ? 0 : rows.expected || 0, rows.total) - rows.accepted - rows.set_aside;
+  if (left) parts.push(["pending", left, "p5"]);
   const bar = h("div", { class: "stack", role: "img", "aria-label": parts.map(([name, n]) => `${name ? code(name) : t("others")} ${n}`).join(", ") },
     parts.map(([name, n, cls]) => { const part = h("i", { class: cls, title: `${name ? code(name) : t("others")}: ${count(n)}` }); part.style.flexGrow = n; return part; }));
   return [bar, h("ul", { class: "legend" }, parts.map(([name, n, cls]) => h("li", null, h("i", { class: cls }), name ? code(name) : t("others"), h("b", null, count(n)))))];
