@@ -17,25 +17,8 @@ MINUTE = 60.0  # seconds
 LONGEST_PAUSE = 120.0  # seconds without anything under way that are shown as they were
 BINS = 120  # at most: some three pixels each on a telephone, and no more noise than must be
 WIDTHS = (
-    0.25,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    15,
-    30,
-    60,
-    120,
-    300,
-    600,
-    900,
-    1_800,
-    3_600,
-    7_200,
-    14_400,
-    43_200,
-    86_400,
+    *(0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600),
+    *(7_200, 14_400, 43_200, 86_400),
 )  # seconds
 MOST_STEPS = 400  # changes of limits that are drawn and listed, the last ones
 
