@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
-from smile_async.errors import SmileError, StoppedError, UsageError
+from smile_async.errors import RunMismatchError, SmileError, StoppedError, UsageError
 from smile_async.filing import whole_file
 from smile_async.task_note import DIALOGUE, check_dialogues, read_task_note
 
@@ -304,6 +304,8 @@ def _replace(path: Path, lines: Iterator[bytes]) -> None:
     try:
         with whole_file(path, overwrite=True) as file:
             file.writelines(lines)
+    except RunMismatchError:  # of what is to be written, not of the disk
+        raise
     except (OSError, UsageError, sqlite3.Error) as error:  # a full disk keeps SQLite from reading, too
         why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         raise StoppedError(

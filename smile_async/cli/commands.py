@@ -41,9 +41,18 @@ COMMANDS: dict[str, Named] = {
         "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
     ),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
+    "stats": Named(
+        "stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."
+    ),
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
+    "compare": Named(
+        "diversity",
+        CORPUS,
+        "Sets side by side: Table 1, statistics, Figures 4 and 5 (with --vectors), Table 2 (with --topics).",
+    "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "psytest": Named(
         "psytest",
         CHATBOT,
