@@ -17,6 +17,7 @@ from smile_async.filing import whole_file
 from smile_async.task_note import DIALOGUE, check_dialogues, read_task_note
 
 if TYPE_CHECKING:  # `smile status` needs none of this: half of its time
+    from smile_async.corpus.card import Making
     from smile_async.corpus.formats import CorpusFormat, ExportReport, Record
     from smile_async.prompt.recipe import Recipe
 
@@ -230,6 +231,33 @@ def roles_of(folder: str | Path) -> tuple[str, str]:
     """The role that asks and the one that answers: the first two of the run's recipe."""
     first, second = list(recipe_of(folder).format.roles)[:2]
     return first, second
+
+
+def making_of(folder: str | Path) -> "Making":
+    """How the run made its dialogues, as a dataset's card tells it: no path, no key, no text."""
+    from smile_async.corpus.card import Making
+
+    recipe, status = recipe_of(folder), read_status(folder)
+    with schema.reading(Path(folder)) as reader:
+        identity = account.read_meta(reader, "identity") or {}
+    told = {name: identity[name] for name in ("temperature", "top_p", "max_tokens") if identity.get(name) is not None}
+    more = {"further fields": ", ".join(sorted(identity["extra"]))} if identity.get("extra") else {}
+    counts, form = status.counts, recipe.format
+    return Making(
+        recipe=recipe.name,
+        version=recipe.version,
+        title=recipe.title,
+        language=recipe.language,
+        model=status.model,
+        source=Path(status.source).name,
+        sampling=told | more,
+        rules=[code for code, applied in form.rules.model_dump(by_alias=True).items() if applied],
+        min_turns=form.min_turns,
+        rows=counts.total,
+        accepted=counts.accepted,
+        set_aside=counts.set_aside,
+        reasons=dict(counts.reasons),
+    )
 
 
 def write_results(folder: Path, files: Files | None = None) -> None:

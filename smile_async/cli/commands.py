@@ -39,6 +39,8 @@ COMMANDS: dict[str, Named] = {
     "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
     "report": Named(
         "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
+    "export": Named(
+        "corpus", DATA, "Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other."
     ),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
     "stats": Named(

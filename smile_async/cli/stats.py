@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from smile_async.cli.flags import grouped
+from smile_async.cli.flags import grouped, role_map
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
     from smile_async.cli.tables import Table
     from smile_async.corpora import Corpus
-    from smile_async.corpus.formats import RoleMap
     from smile_async.corpus.statistics import CorpusStatistics, Unit
 
 CorpusPath = Annotated[
@@ -60,18 +59,6 @@ def stats(
         sys.stdout.write("\n".join(as_markdown(_paper(found, unit, "")) for unit in UNITS))
     else:
         print_tables([*(_paper(found, unit, ",") for unit in UNITS), _turns(found), _shape(found, opened)])
-
-
-def role_map(told: str | None) -> "RoleMap | None":
-    """`CLIENT,COUNSELOR` as typed."""
-    from smile_async.corpus.formats import RoleMap
-
-    if told is None:
-        return None
-    names = [name.strip() for name in told.split(",")]
-    if len(names) != 2 or not all(names) or names[0] == names[1]:
-        raise typer.BadParameter(f"{told!r} is not two names, as in client,counselor", param_hint="--roles")
-    return RoleMap(*names)
 
 
 def _paper(found: "CorpusStatistics", unit: "Unit", thousands: Literal["", ","]) -> "Table":

@@ -64,13 +64,6 @@ def aligned(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """A GitHub table below its title in bold; what a cell holds is text there, too."""
-    rule = ["---", *["---:"] * (len(table.columns) - 1)]
-    rows = [table.columns, tuple(rule), *table.rows]
-    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
-    return f"**{_escaped(table.title)}**\n\n" + "\n".join(lines) + "\n"
+    from smile_async.corpus.card import escaped, markdown_table
 
-
-def _escaped(cell: str) -> str:
-    for sign in "\\|<*_`[":
-        cell = cell.replace(sign, "\\" + sign)
-    return cell
+    return f"**{escaped(table.title)}**\n\n{markdown_table(table.columns, table.rows)}\n"

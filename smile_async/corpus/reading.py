@@ -285,12 +285,18 @@ def parquet_rows(paths: Iterable[Path]) -> Iterator[Row]:
         try:
             with ParquetFile(path) as file:
                 number = 0
-                for batch in file.iter_batches(batch_size=_BATCH):
+                columns = _needed(file.schema_arrow.names)
+                for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
                     for row in batch.to_pylist():
                         number += 1
                         yield Place(str(path), number), row
         except (ArrowInvalid, OSError) as error:
             raise CorpusError("is no Parquet file, or is cut off", file=str(path), hint=OPENS) from error
+
+
+def _needed(columns: list[str]) -> list[str]:
+    """Not the same dialogue twice, which takes most of the time: a dataset folder has it as `messages`, too."""
+    return [name for name in columns if name not in _HEADS or name == "dialogue" or "dialogue" not in columns]
 
 
 def _loads(data: bytes, place: Place) -> Any:
