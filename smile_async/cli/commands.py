@@ -36,9 +36,6 @@ COMMANDS: dict[str, Named] = {
     "batch": Named("batches", RUNS, "A run's rows through OpenAI's Batch API, or as a file for vllm run-batch."),
     "prepare": Named("corpus", DATA, "Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters."),
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
-    "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
-    "report": Named(
-        "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
     "export": Named(
         "corpus", DATA, "Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other."
     ),
@@ -54,7 +51,11 @@ COMMANDS: dict[str, Named] = {
         "diversity",
         CORPUS,
         "Sets side by side: Table 1, statistics, Figures 4 and 5 (with --vectors), Table 2 (with --topics).",
+    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
+    "report": Named(
+        "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
+    ),
     "psytest": Named(
         "psytest",
         CHATBOT,
