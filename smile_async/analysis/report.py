@@ -18,6 +18,7 @@ from smile_async.analysis.table import Cell, Table
 from smile_async.analysis.timeline import Timeline, timeline
 from smile_async.corpora import Corpus, open_corpus
 from smile_async.corpus.formats import RoleMap
+from smile_async.corpus.statistics import corpus_statistics
 from smile_async.engine import account, history, schema
 from smile_async.prompt.recipe import Recipe
 from smile_async.run_folder import UNNAMED, RunStatus, read_status
@@ -139,7 +140,7 @@ def gather(
 
 def _with_corpus(bare: Report, corpus: Corpus, samples: Samples, looks: Iterable[Look]) -> Report:
     form = shape(corpus, corpus.roles)
-    tables = (*bare.tables, *corpus_tables(form))
+    tables = (*bare.tables, *corpus_tables(form, corpus_statistics(corpus, corpus.roles)))
     return replace(bare, roles=corpus.roles, shape=form, tables=tables, findings=_found(corpus, looks), samples=samples)
 
 

@@ -6,6 +6,7 @@ from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.shape import Shape
 from smile_async.analysis.table import Cell, Column, Table
 from smile_async.analysis.timeline import Timeline
+from smile_async.corpus.statistics import CorpusStatistics, paper_table
 from smile_async.engine import history
 from smile_async.run_folder import UNNAMED, RunStatus
 
@@ -20,8 +21,9 @@ def run_tables(
     return tuple(table for table in told if table.rows)
 
 
-def corpus_tables(form: Shape) -> tuple[Table, ...]:
+def corpus_tables(form: Shape, counted: CorpusStatistics) -> tuple[Table, ...]:
     return (
+        _statistics(counted),
         _histogram("turns", "turns", form.turns),
         _histogram("dialogue-lengths", "characters", form.length),
         _two_histograms("utterance-lengths", form.client, form.counselor),
@@ -127,6 +129,14 @@ def _rates(found: Timeline) -> Table:
         for place in range(found.bins)
     )  # fmt: skip
     return Table("rates", columns, rows)
+
+
+def _statistics(found: CorpusStatistics) -> Table:
+    """Table 3, and the lines of Table 6 that it lacks: units are named."""
+    lines = paper_table(found, "sentences")
+    more = [line for line in paper_table(found, "utterances") if line not in lines]
+    columns = (Column("measure", "code"), *(Column(name, "amount", 1) for name in ("all", "client", "counselor")))
+    return Table("statistics", columns, tuple((line.name, *line.values) for line in (*lines, *more)))
 
 
 def _histogram(name: str, unit: str, values: Distribution) -> Table:

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "code", "count", "number", "usd", "share"]
+Kind = Literal["text", "code", "count", "number", "amount", "usd", "share"]
 Cell = str | int | float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """`key` names it in files and, in the reader's language, on the page. A `code` is one of the package's words
-    (`too-few-turns`), a `share` lies in 0 to 1, `digits` stand behind the point on the page (files hold all)."""
+    (`too-few-turns`), a `share` lies in 0 to 1, `digits` stand behind the point on the page (files hold all), of an
+    `amount` only where it is no whole number."""
 
     key: str
     kind: Kind = "count"

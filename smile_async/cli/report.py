@@ -28,6 +28,10 @@ def report(
     samples: Annotated[int, typer.Option(metavar="N", help="accepted dialogues to show; 0: no dialogue at all")] = 80,
     rejected: Annotated[int, typer.Option(metavar="N", help="replies to show of each reason of rejection")] = 10,
     seed: Annotated[int, typer.Option(help="of the draw")] = 0,
+    tokenizer: Annotated[str, typer.Option(help="of Table 1, as for smile diversity")] = "characters",
+    vectors: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="what smile embed wrote of this corpus: Figures 4 and 5")
+    ] = None,
     roles: Annotated[
         str | None, typer.Option(metavar="CLIENT,COUNSELOR", help="who speaks, where the corpus does not tell")
     ] = None,
@@ -47,7 +51,8 @@ def report(
     name = corpus.resolve().name
     page = out or Path(f"{name if corpus.is_dir() else name.partition('.')[0]}-report.html")
     drawn: Drawn = draw_report(
-        corpus, page, figures=figures, language=lang, wanted=wanted, roles=roles, overwrite=overwrite,
+        corpus, page, figures=figures, language=lang, wanted=wanted, roles=roles,
+        tokenizer=tokenizer, vectors=vectors, overwrite=overwrite,
         notify=_note,
     )  # fmt: skip
     if json:
