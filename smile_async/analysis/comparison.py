@@ -1,7 +1,8 @@
 """Two or more sets side by side: Table 1, their statistics, and Figures 4 and 5 where there are vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.lexical import Lexical, distinct
@@ -9,6 +10,7 @@ from smile_async.analysis.pairs import pair_cosines
 from smile_async.analysis.semantic import Vectors, described, line, other_cosines, own_cosines, share_below
 from smile_async.analysis.sets import TextSet
 from smile_async.analysis.tokenization import Tokenizer
+from smile_async.analysis.vectors import load_vectors
 from smile_async.corpus.statistics import CorpusStatistics, corpus_statistics
 from smile_async.errors import UsageError
 
@@ -23,6 +25,17 @@ class SetVectors:
     questions: Vectors | None = None
     dialogues: Vectors | None = None
     lacking: int = 0
+
+
+def vectors_of(sets: Sequence[TextSet], folders: Mapping[str, str | Path]) -> dict[str, SetVectors]:
+    """Of the sets whose names have a folder that `smile embed` wrote. `UsageError` for a name that is none of them."""
+    by_name = {one.name: one for one in sets}
+    _check_names(list(by_name), folders)
+    found = {}
+    for name, folder in folders.items():
+        held = load_vectors(folder)
+        found[name] = laid_beside(by_name[name], held.ids, held.what, held.array)
+    return found
 
 
 def laid_beside(members: TextSet, ids: Sequence[str], what: Sequence[str], array: Vectors) -> SetVectors:
@@ -49,8 +62,8 @@ def laid_beside(members: TextSet, ids: Sequence[str], what: Sequence[str], array
     lacking = len(own) - len(found)
     if members.single_turn or len(both) < 2:
         return SetVectors(array[found], lacking=lacking)
-    asked, told = ([pair[side] for pair in both] for side in (0, 1))
-    return SetVectors(array[found], array[asked], array[told], lacking)
+    questions, dialogues = ([pair[side] for pair in both] for side in (0, 1))
+    return SetVectors(array[found], array[questions], array[dialogues], lacking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +157,7 @@ def compare(
     return Comparison(tuple(compared), beyond)
 
 
-def _check_names(names: Sequence[str], vectors: Mapping[str, SetVectors]) -> None:
+def _check_names(names: Sequence[str], vectors: Iterable[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"Two sets are called {twice!r}.", hint="Give each a name of its own: NAME=CORPUS.")

@@ -79,6 +79,10 @@ def diversity(
 def compare(
     sets: Annotated[list[str], typer.Argument(metavar="NAME=CORPUS ...", help="what smile diversity takes, named")],
     *,
+    vectors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="what smile embed wrote of that set; several times"),
+    ] = None,
     tokenizer: Tokens = "characters",
     sample: Sampled = None,
     seed: Seed = 0,
@@ -86,18 +90,23 @@ def compare(
     csv: Annotated[bool, typer.Option("--csv", help="set, measure, value")] = False,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Sets side by side: Table 1, statistics, Figures 4 and 5 (with --vectors), Table 2 (with --topics).
+    """Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.
 
-    smile compare psyqa=psyqa.json standard=runs/standard smile=runs/smile --sample 500
+    smile compare standard=runs/standard smile=runs/smile --vectors standard=v/standard --vectors smile=v/smile
+
+    smile compare psyqa=psyqa.json mine=mine.jsonl --sample 500 --markdown
     """
     from smile_async.analysis.comparison import compare as side_by_side
+    from smile_async.analysis.comparison import vectors_of
     from smile_async.analysis.sets import open_set
     from smile_async.analysis.tokenization import load_tokenizer
 
     _one_form(json=json, csv=csv, markdown=markdown)
     cut = load_tokenizer(tokenizer)
+    folders = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
     opened = [open_set(path, name=name) for name, path in _named(sets, "NAME=CORPUS")]
-    found = side_by_side(_drawn(opened, sample, seed), tokenizer=cut, seed=seed)
+    drawn = _drawn(opened, sample, seed)
+    found = side_by_side(drawn, tokenizer=cut, vectors=vectors_of(drawn, folders), seed=seed)
     if json:
         print_json({"sample": sample, "seed": seed, **found.as_json()})
     elif csv:
@@ -106,11 +115,11 @@ def compare(
         _print(_tables(found, wide=markdown), markdown=markdown)
 
 
-def _named(given: Sequence[str], form: str) -> list[tuple[str, str]]:
+def _named(given: Sequence[str], form: str, flag: str | None = None) -> list[tuple[str, str]]:
     pairs = [one.partition("=") for one in given]
     wrong = next((one for one, pair in zip(given, pairs, strict=True) if not (pair[0] and pair[2])), None)
     if wrong is not None:
-        raise typer.BadParameter(f"{wrong!r} is not {form}")
+        raise typer.BadParameter(f"{wrong!r} is not {form}", param_hint=flag)
     return [(name, path) for name, _, path in pairs]
 
 
@@ -240,7 +249,12 @@ def _figure_5(found: "Comparison") -> "Table":
         for one in found.sets
         if one.pairs
     )  # fmt: skip
-    return Table("Figure 5, semantic diversity: cosines of all pairs within a set", columns, rows)
+    notes = tuple(
+        f"{one.name}: {one.lacking:,} of its texts have no vector and are in no figure"
+        for one in found.sets
+        if one.lacking
+    )
+    return Table("Figure 5, semantic diversity: cosines of all pairs within a set", columns, rows, notes)
 
 
 def _decimal(value: float | None, digits: int) -> str:

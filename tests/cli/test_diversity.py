@@ -4,10 +4,13 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
 from smile_async.analysis.lexical import distinct, own_distinct
+from smile_async.analysis.pairs import pair_cosines
+from smile_async.analysis.semantic import own_cosines
 from smile_async.analysis.sets import open_set, sampled
 from tests.cli.conftest import Smile
 from tests.e2e.questions import questions, write_jsonl
@@ -79,6 +82,36 @@ def test_compare_puts_dialogues_and_qas_side_by_side(smile: Smile, corpus: Path,
     assert "Figure" not in text  # nobody gave vectors
 
 
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    """As `smile embed` writes them: the QA and the dialogue of each of `corpus`' 30 rows but the last's dialogue."""
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    keys = [(str(n), what) for n in range(1, 31) for what in ("qa", "dialogue")][:-1]
+    chance = np.random.default_rng(0)
+    np.save(folder / "vectors.npy", (1 + chance.standard_normal((len(keys), 8)) / 2).astype(np.float32))
+    lines = [orjson.dumps({"id": ident, "what": what}) for ident, what in keys]
+    (folder / "ids.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    return folder
+
+
+def test_vectors_bring_figures_4_and_5(smile: Smile, corpus: Path, vectors: Path) -> None:
+    sets = (f"mine={corpus}", "--vectors", f"mine={vectors}")
+    array = np.load(vectors / "vectors.npy")
+    (one,) = smile("compare", *sets, "--json").told["sets"]
+    assert one["lacking_vectors"] == 1
+    assert one["own"]["mean"] == pytest.approx(own_cosines(array[:58:2], array[1:58:2]).mean())
+    assert one["line"] == pytest.approx(one["own"]["mean"] - 3 * one["own"]["deviation"])
+    assert one["pairs"]["count"] == 29 * 28 // 2
+    assert one["pairs"]["q50"] == pytest.approx(pair_cosines(array[1:58:2]).median)
+    text = smile("compare", *sets).out
+    for words in ("Figure 4", "Below the line", "Figure 5", "mine: 1 of its texts have no vector"):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 80
+    sampled = smile("compare", *sets, "--sample", "10", "--seed", "3", "--json").told["sets"][0]
+    assert sampled["pairs"]["count"] + 9 * sampled["lacking_vectors"] == 10 * 9 // 2
+
+
 @pytest.mark.parametrize(
     ("flags", "wanted"),
     [
@@ -88,6 +121,9 @@ def test_compare_puts_dialogues_and_qas_side_by_side(smile: Smile, corpus: Path,
         (("diversity", "{corpus}", "--sample", "99"), "fewer than 99"),
         (("diversity", "{corpus}", "--tokenizer", "letters"), "characters, jieba"),
         (("diversity", "nowhere"), "no such file"),
+        (("compare", "a={corpus}", "--vectors", "b=v"), "none of the sets"),
+        (("compare", "a={corpus}", "--vectors", "v"), "NAME=FOLDER"),
+        (("compare", "a={corpus}", "--vectors", "a=v"), "smile embed"),
     ],
 )
 def test_a_wrong_call_ends_with_2_and_says_why(smile: Smile, corpus: Path, flags: tuple[str, ...], wanted: str) -> None:
