@@ -50,7 +50,6 @@ COMMANDS: dict[str, Named] = {
     "compare": Named(
         "diversity",
         CORPUS,
-        "Sets side by side: Table 1, statistics, Figures 4 and 5 (with --vectors), Table 2 (with --topics).",
         "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
     ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
