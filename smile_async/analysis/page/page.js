@@ -39,7 +39,7 @@ function pane(one) {
   return h("article", { class: "pane", tabindex: "-1", "aria-label": `${code(one.reason)} ${one.id}` }, head, chat, one.cut && h("p", { class: "note apart" }, t("dialogues.cut", { n: count(one.cut) })), pair);
 }
 const SHOWN = 12; // at first on a telephone, where the list does not scroll by itself
-const narrow = window.matchMedia("(max-width: 900px)");
+const narrow = window.matchMedia("screen and (max-width: 900px)");
 function browse(list, view, told) {
   const found = matching();
   state.chosen = Math.max(0, Math.min(state.chosen, found.length - 1));
@@ -109,7 +109,7 @@ function render(focused, choice) {
   drawn.length = 0; watch.disconnect();
   const place = window.scrollY, main = h("main", { id: "main" }, hero()), ids = [];
   for (const [id, make] of Object.entries(SECTIONS)) { const made = make(); if (made) { main.append(made); ids.push(id); } }
-  main.append(h("footer", null, h("p", null, t("footer", { version: data.version }))));
+  main.append(h("footer", null, h("p", null, t("footer", { version: data.version }), data.samples.rows.length > 0 && " " + t("footer.quotes"))));
   document.body.replaceChildren(h("a", { class: "skip", href: "#main" }, t("skip")), top(ids), main);
   window.scrollTo({ top: place, behavior: "instant" });
   spy(ids);
