@@ -56,7 +56,7 @@ def test_markdown_is_the_papers_tables(smile: Smile, corpus: Path) -> None:
 
 def test_a_cell_of_a_markdown_table_stays_text() -> None:
     told = markdown(Table("t", ("a", "b"), (("<img|", "[x](y)"),)))
-    assert told.splitlines()[-1] == r"| \<img\| | \[x](y) |"
+    assert told.splitlines()[-1] == r"| \<img\| | \[x\](y) |"
 
 
 def test_a_run_is_counted(smile: Smile, tmp_path: Path) -> None:
