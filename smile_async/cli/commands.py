@@ -51,6 +51,10 @@ COMMANDS: dict[str, Named] = {
         "diversity",
         CORPUS,
         "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
+    "topics": Named(
+        "topics",
+        CORPUS,
+        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
     ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "report": Named(
@@ -60,6 +64,9 @@ COMMANDS: dict[str, Named] = {
         "psytest",
         CHATBOT,
         "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "respond": Named(
+        "respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."
     ),
     "evaluate": Named(
         "evaluate",
