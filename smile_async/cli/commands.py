@@ -51,6 +51,7 @@ COMMANDS: dict[str, Named] = {
         "diversity",
         CORPUS,
         "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
+    ),
     "topics": Named(
         "topics",
         CORPUS,
