@@ -41,36 +41,10 @@ COMMANDS: dict[str, Named] = {
     "stats": Named("stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."),
     "check": Named("check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."),
     "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
-    "compare": Named(
-        "diversity",
-        CORPUS,
-        "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
-    ),
-    "topics": Named(
-        "topics",
-        CORPUS,
-        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
-    ),
-    "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
-    "report": Named(
-        "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
-    ),
-    "psytest": Named(
-        "psytest",
-        CHATBOT,
-        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
-    ),
-    "respond": Named(
-        "respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."
-    ),
-    "evaluate": Named(
-        "evaluate",
-        CHATBOT,
-        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
-    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "topics": Named("topics", CORPUS, "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2)."),
     "compare": Named("diversity", CORPUS, "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics."),
+    "report": Named("report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."),
     "psytest": Named("psytest", CHATBOT, "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6)."),
     "respond": Named("respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."),
     "evaluate": Named("evaluate", CHATBOT, "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5)."),
