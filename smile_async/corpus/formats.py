@@ -58,8 +58,9 @@ class ExportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
-    """A dialogue as user, assistant, user, assistant, ...: at least one exchange."""
+class Alternating:
+    """A dialogue as user, assistant, user, assistant, ...: at least one exchange. `changes` names what was done to it:
+    `joined`, `leading_dropped`, `trailing_dropped`."""
 
     turns: tuple[tuple[str, str], ...]
     changes: tuple[str, ...]
@@ -96,7 +97,7 @@ def write_corpus(
     if format == "smilechat":
         _write_folder(records, path, counts, overwrite=overwrite)
         return _report(counts)
-    info = _dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
+    info = dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
     with whole_file(path, overwrite=overwrite) as file:
         for record in records:
             line = _line(record, format, roles, system_prompt, counts)
@@ -159,12 +160,12 @@ def _line(
             return None
         counts["written"] += 1
         return identity | _plain(record)
-    exchange = _exchange(record.dialogue, roles)
+    exchange = alternating(record.dialogue, roles)
     if isinstance(exchange, str):
         counts[f"skipped:{exchange}"] += 1
         return None
     counts.update(("written", *exchange.changes))
-    return identity | _SHAPES[format_name](exchange.turns, system_prompt)
+    return identity | trainer_row(exchange.turns, format_name, system_prompt)
 
 
 def _plain(record: Record) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def _dialogue(dialogue: Dialogue) -> list[dict[str, str]]:
     return [{"role": one.role, "content": one.content} for one in dialogue.utterances]
 
 
-def _exchange(dialogue: Dialogue, roles: RoleMap) -> _Exchange | str:
+def alternating(dialogue: Dialogue, roles: RoleMap) -> Alternating | str:
     """The dialogue in the shape that trainers need, or the reason why it has none."""
     if not dialogue.utterances:
         return "empty"
@@ -194,7 +195,7 @@ def _exchange(dialogue: Dialogue, roles: RoleMap) -> _Exchange | str:
         turns, changes = turns[:-1], [*changes, "trailing_dropped"]
     if not turns:
         return "no-exchange"
-    return _Exchange(
+    return Alternating(
         tuple(("user" if role == roles.user else "assistant", text) for role, text in turns), tuple(changes)
     )
 
@@ -227,6 +228,12 @@ _SHAPES: dict[str, Callable[[_Turns, str | None], dict[str, Any]]] = {
     "alpaca": _alpaca,
 }
 
+
+def trainer_row(turns: _Turns, format_name: str, system_prompt: str | None) -> dict[str, Any]:
+    """Alternating `turns` as a row of `messages`, `sharegpt` or `alpaca`."""
+    return _SHAPES[format_name](turns, system_prompt)
+
+
 # LLaMA-Factory's names for what stands in which column.
 _COLUMNS: dict[str, dict[str, str]] = {
     "sharegpt": {"messages": "conversations"},
@@ -234,8 +241,9 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 
 
-def _dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
-    """The folder's `dataset_info.json` with an entry for `path`; the entries of others stay."""
+def dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
+    """The folder's `dataset_info.json` with an entry for `path`; the entries of others stay. Only `sharegpt` and
+    `alpaca` have one."""
     info = path.with_name("dataset_info.json")
     try:
         entries = orjson.loads(info.read_bytes()) if info.exists() else {}
