@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, Literal, get_args
 
 import orjson
@@ -188,3 +189,14 @@ def _session(found: Any, wrong: Callable[[str], SourceError]) -> TrainingSession
     if not turns or turns[-1][0] != "assistant" or not any(role == "user" for role, _ in turns):
         raise wrong("must end on an assistant message that answers a user")
     return TrainingSession(str(found.get("id", "")), turns)
+
+
+def drawn_sessions(path: Path, limit: int | None, seed: int) -> Iterator[TrainingSession]:
+    """All sessions of a file, or `limit` of them drawn by `seed`, in the file's order."""
+    if limit is None:
+        yield from read_sessions(path)
+        return
+    with path.open("rb") as file:
+        there = sum(1 for line in file if line.strip())
+    wanted = set(Random(seed).sample(range(there), min(limit, there)))
+    yield from (session for place, session in enumerate(read_sessions(path)) if place in wanted)

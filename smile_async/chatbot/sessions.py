@@ -119,11 +119,23 @@ def shortened(session: Session, limits: HistoryLimits, count: CountTokens | None
         if count is None:
             raise UsageError("A limit in tokens needs a tokenizer.", hint="Name a model: --tokenizer NAME or FOLDER.")
         head: tuple[Turn, ...] = (("system", system),) if system else ()
-        while history and count((*head, *history, ("assistant", session.answer))) > limits.tokens:
-            history = history[2:]
-        if not history:
+        cut = within((*head, *history, ("assistant", session.answer)), limits.tokens, count)
+        if cut is None:
             return None
+        history = cut[len(head) : -1]
     return session if len(history) == len(session.history) else replace(session, history=history)
+
+
+def within(turns: tuple[Turn, ...], most: int, count: CountTokens) -> tuple[Turn, ...] | None:
+    """A session's messages in at most `most` tokens: its oldest exchanges are cut, the system prompt stays. None when
+    even the last client utterance and its answer do not fit."""
+    head = tuple(turn for turn in turns if turn[0] == "system")
+    rest = tuple(turn for turn in turns if turn[0] != "system")
+    while len(rest) > 1:
+        if count((*head, *rest)) <= most:
+            return (*head, *rest)
+        rest = rest[2:]
+    return None
 
 
 def held_out(keys: Iterable[str], share: float, seed: int = SEED) -> frozenset[str]:
