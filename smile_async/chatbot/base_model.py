@@ -34,8 +34,11 @@ def require_training(what: str = "Training", needed: Sequence[str] = NEEDED) -> 
 
 def quiet_libraries() -> None:
     """transformers and datasets write bars and hints for notebooks to stderr; here others tell how far it is. What
-    they will rename in their next version is between them."""
+    they will rename in their next version is between them. trl would tell its makers of each training."""
     import warnings
+
+    for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "1")  # read when those libraries are imported
 
     import datasets
     import transformers
@@ -91,10 +94,10 @@ def _digest(file: Path) -> str:
 
 def _unpack(gguf: Path, target: Path) -> None:
     """In bf16, beside the quantised original's own coarseness no loss; under a temporary name until it is whole."""
+    quiet_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    quiet_libraries()
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     model = AutoModelForCausalLM.from_pretrained(

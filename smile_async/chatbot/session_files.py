@@ -1,6 +1,5 @@
 """Sessions as files: a folder of `train.jsonl` and `validation.jsonl`, written whole and read again by training."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -21,16 +20,13 @@ from smile_async.chatbot.sessions import (
     held_out,
     split_key,
 )
-from smile_async.corpus.folder import whole_folder
-from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap, dataset_info, trainer_row
+from smile_async.corpus.formats import PAPER_ROLES, Exchange, Record, RoleMap, dataset_info, trainer_row
 from smile_async.errors import SourceError, UsageError
-from smile_async.filing import whole_file
+from smile_async.filing import exists_already, whole_file
 
 SessionFormat = Literal["messages", "sharegpt", "alpaca"]
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "sessions.json"
 VALIDATION_SHARE = 0.02  # of the questions
-
-_OURS = re.compile(rf"{TRAIN}|{VALIDATION}|{REPORT}|dataset_info\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +72,50 @@ def write_sessions(
     _check(format, legacy=legacy, limits=limits)
     apart = held_out((split_key(record) for record in records), validation, seed)
     counts, written, held = SessionCounts(), {TRAIN: 0, VALIDATION: 0}, set[str]()
-    with whole_folder(Path(out), overwrite=overwrite, ours=_OURS) as folder:
+    folder = _folder(Path(out), overwrite=overwrite)
+    found = counted_sessions(
+        records,
+        counts,
+        roles=roles,
+        limits=limits,
+        system=system_prompt,
+        count_tokens=count_tokens,
+        legacy=legacy,
+    )
+    with ExitStack() as stack:
         names = (TRAIN, VALIDATION) if apart else (TRAIN,)
-        with ExitStack() as stack:
-            files = {name: stack.enter_context(whole_file(folder / name)) for name in names}
-            for session in counted_sessions(
-                records,
-                counts,
-                roles=roles,
-                limits=limits,
-                system=system_prompt,
-                count_tokens=count_tokens,
-                legacy=legacy,
-            ):
-                name = VALIDATION if split_key(session) in apart else TRAIN
-                files[name].write(orjson.dumps(_row(session, format, system_prompt), option=orjson.OPT_APPEND_NEWLINE))
-                written[name] += 1
-                held.update([session.row_id] if name == VALIDATION else [])
-        report = SessionReport(
-            out=str(out),
-            format=format,
-            train=written[TRAIN],
-            validation=written[VALIDATION],
-            validation_dialogues=len(held),
-            legacy=legacy,
-            seed=seed,
-            **{name: getattr(counts, name) for name in _COUNTED},
-            skipped=dict(counts.skipped),
-        )
-        _write_notes(folder, report, with_system=bool(system_prompt))
+        files = {name: stack.enter_context(whole_file(folder / name, overwrite=overwrite)) for name in names}
+        for session in found:
+            name = VALIDATION if split_key(session) in apart else TRAIN
+            files[name].write(orjson.dumps(_row(session, format, system_prompt), option=orjson.OPT_APPEND_NEWLINE))
+            written[name] += 1
+            held.update([session.row_id] if name == VALIDATION else [])
+    report = SessionReport(
+        out=str(out),
+        format=format,
+        train=written[TRAIN],
+        validation=written[VALIDATION],
+        validation_dialogues=len(held),
+        legacy=legacy,
+        seed=seed,
+        **{name: getattr(counts, name) for name in _COUNTED},
+        skipped=dict(counts.skipped),
+    )
+    _write_notes(folder, report, with_system=bool(system_prompt))
     return report
+
+
+def _folder(path: Path, *, overwrite: bool) -> Path:
+    """The folder, made if need be (mode 0700). What `smile sft` wrote there before goes only with `overwrite`."""
+    if path.exists() and not path.is_dir():
+        raise exists_already(path)
+    there = [path / name for name in (TRAIN, VALIDATION, REPORT) if (path / name).exists()]
+    if there and not overwrite:
+        raise exists_already(there[0])
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for stale in there:
+        stale.unlink()
+    return path
 
 
 _COUNTED = (
@@ -126,7 +136,7 @@ def _check(format_name: str, *, legacy: bool, limits: HistoryLimits | None) -> N
 
 def _row(session: Session, format_name: str, system_prompt: str | None) -> dict[str, Any]:
     identity = {"id": session.id, "dialogue": session.row_id, "questionID": session.source_id}
-    return identity | trainer_row(session.turns, format_name, system_prompt)
+    return identity | trainer_row(Exchange(session.turns, ()), format_name, system_prompt)
 
 
 def _write_notes(folder: Path, report: SessionReport, *, with_system: bool) -> None:
@@ -137,7 +147,7 @@ def _write_notes(folder: Path, report: SessionReport, *, with_system: bool) -> N
                 info = dataset_info(folder / name, report.format, with_system=with_system)
                 with whole_file(folder / "dataset_info.json", overwrite=True) as file:
                     file.write(orjson.dumps(info, option=options))
-    with whole_file(folder / REPORT) as file:
+    with whole_file(folder / REPORT, overwrite=True) as file:
         file.write(orjson.dumps(asdict(report), option=options))
 
 

@@ -3,7 +3,7 @@
 A session never holds a word of another dialogue. The authors' converter does: it keeps the last nine utterances as
 history and goes on with them when the next dialogue begins; `legacy_sessions` does the same, for comparison only.
 
-Consecutive utterances of one speaker are treated as every export treats them (`corpus.formats.alternating`): joined by
+Consecutive utterances of one speaker are treated as every export treats them (`corpus.formats.exchange`): joined by
 a line break, so that two counselor utterances in a row are one answer; a counselor who opens a dialogue is left out,
 having no history.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap, alternating
+from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap, exchange
 from smile_async.errors import UsageError
 
 LEGACY_HISTORY = 9  # utterances of history in the authors' converter
@@ -79,7 +79,7 @@ class SessionCounts:
 
 def sessions_of(record: Record, roles: RoleMap = PAPER_ROLES) -> list[Session]:
     """A dialogue's sessions with all their history; empty where no client utterance is answered."""
-    shaped = alternating(record.dialogue, roles)
+    shaped = exchange(record.dialogue, roles)
     return [] if isinstance(shaped, str) else _split(record, shaped.turns)
 
 
@@ -189,7 +189,7 @@ def _told(records: Iterable[Record], counts: SessionCounts, roles: RoleMap) -> I
 
 def _each_of(records: Iterable[Record], counts: SessionCounts, roles: RoleMap) -> Iterator[Session]:
     for record in _told(records, counts, roles):
-        shaped = alternating(record.dialogue, roles)
+        shaped = exchange(record.dialogue, roles)
         if isinstance(shaped, str):
             counts.skipped[shaped] += 1
             continue

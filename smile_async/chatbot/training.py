@@ -149,7 +149,7 @@ def _note(folder: Path, settings: TrainingSettings, parts: list[Path]) -> None:
     """Write down what is trained on what, or compare it with what stands there."""
     told = asdict(settings) | {"sessions": [_digest(part) for part in parts]}
     noted = note_of(folder, SETTINGS)
-    if not noted:
+    if not noted or not (last_checkpoint(folder / CHECKPOINTS) or (folder / REPORT).exists()):  # nothing is lost
         if _is_first():
             with whole_file(folder / SETTINGS, overwrite=True) as file:
                 file.write(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -14,13 +14,13 @@ _NUMBERED = re.compile(r"\d+\.json|index\.jsonl")
 
 
 @contextmanager
-def whole_folder(path: Path, *, overwrite: bool, ours: re.Pattern[str] = _NUMBERED) -> Iterator[Path]:
+def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder (mode 0700) that takes its name when the block ends well.
 
-    What stands there already goes only with `overwrite`, and only when all its files are named as `ours` (an export:
-    numbered JSON files and their index). Anybody's other folder is never deleted.
+    What stands there already goes only with `overwrite`, and only when it is an export: numbered JSON files and their
+    index. Anybody's other folder is never deleted.
     """
-    _check_replaceable(path, overwrite=overwrite, ours=ours)
+    _check_replaceable(path, overwrite=overwrite)
     part = Path(beside(path, mkdtemp))
     try:
         yield part
@@ -35,7 +35,7 @@ def whole_folder(path: Path, *, overwrite: bool, ours: re.Pattern[str] = _NUMBER
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, *, overwrite: bool, ours: re.Pattern[str]) -> None:
+def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     if not path.exists():
         return
     if not path.is_dir() or path.is_symlink():
@@ -43,7 +43,7 @@ def _check_replaceable(path: Path, *, overwrite: bool, ours: re.Pattern[str]) ->
     names = [entry.name for entry in path.iterdir()]
     if names and not overwrite:
         raise exists_already(path)
-    foreign = next((name for name in names if not ours.fullmatch(name)), None)
+    foreign = next((name for name in names if not _NUMBERED.fullmatch(name)), None)
     if foreign is not None:
         raise UsageError(
             f"{path} holds {foreign!r}, which no export wrote, so it is not deleted.", hint="Name another folder."
