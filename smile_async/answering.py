@@ -12,8 +12,7 @@ from smile_async.engine.lane import Served
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.options import Options
-from smile_async.prompt.recipe import Recipe
-from smile_async.settings import Endpoint, Limits, Quota, Timeouts
+from smile_async.settings import Endpoint, Limits, Quota, Sampling, Timeouts
 
 if TYPE_CHECKING:
     import httpx
@@ -27,12 +26,13 @@ OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: al
 @asynccontextmanager
 async def answering(
     provider: Provider | Endpoint | Sequence[Endpoint],
-    recipe: Recipe,
+    sampling: Sampling,
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
 ) -> AsyncIterator[tuple[list[Served], Limits]]:
-    """Whom to ask, open while the block runs, and the limits that suit them."""
+    """Whom to ask, open while the block runs, and the limits that suit them. `sampling` is what counts, the options'
+    own included."""
     if isinstance(provider, Endpoint):
         provider = [provider]
     elif not isinstance(provider, Sequence):
@@ -43,7 +43,7 @@ async def answering(
         served: list[Served] = []
         for endpoint in provider:
             at = replace(options, limits=limits)
-            served.append(await stack.enter_async_context(_served(endpoint, recipe, at, client, notify)))
+            served.append(await stack.enter_async_context(_served(endpoint, sampling, at, client, notify)))
         names = told_apart([one.name for one in served])
         yield [replace(one, name=name) for one, name in zip(served, names, strict=True)], limits
 
@@ -68,7 +68,7 @@ def _within_open_files(endpoints: Sequence[Endpoint], limits: Limits, notify: Ca
 @asynccontextmanager
 async def _served(
     endpoint: Endpoint,
-    recipe: Recipe,
+    sampling: Sampling,
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
@@ -77,9 +77,9 @@ async def _served(
     quota = endpoint.quota
     async with AsyncExitStack() as stack:
         if endpoint.provider == "local":
-            asked, quota = await stack.enter_async_context(_local(endpoint, recipe, options, notify))
+            asked, quota = await stack.enter_async_context(_local(endpoint, sampling, options, notify))
         else:
-            asked = provider_for(endpoint, recipe, options, client)
+            asked = provider_for(endpoint, sampling, options, client)
             stack.push_async_callback(asked.aclose)
         yield Served(asked, name_of(endpoint), quota, endpoint.prices, endpoint.weight)
 
@@ -105,7 +105,7 @@ def told_apart(names: Sequence[str]) -> list[str]:
 
 @asynccontextmanager
 async def _local(
-    endpoint: Endpoint, recipe: Recipe, options: Options, notify: Callable[[str], None]
+    endpoint: Endpoint, sampling: Sampling, options: Options, notify: Callable[[str], None]
 ) -> AsyncIterator[tuple[Provider, Quota | None]]:
     from smile_async.provider.local import local_endpoint
 
@@ -115,7 +115,7 @@ async def _local(
             quota = quota.model_copy(update={"concurrency": served.concurrency})
         timeouts = options.timeouts if options.timeouts.model_fields_set else LOCAL_TIMEOUTS
         at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="", quota=quota)
-        asked = provider_for(at, recipe, replace(options, timeouts=timeouts))
+        asked = provider_for(at, sampling, replace(options, timeouts=timeouts))
         try:
             yield asked, quota
         finally:
@@ -132,19 +132,18 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
-def dialect_of(endpoint: Endpoint, recipe: Recipe, options: Options) -> "Dialect":
+def dialect_of(endpoint: Endpoint, sampling: Sampling) -> "Dialect":
     """How the endpoint, which is a server's (not local), is spoken to.
 
     Raises `SettingsError` for an address, a key or a sampling that cannot be used.
     """
     from smile_async.provider.dialects import dialect_for
 
-    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
-    return dialect_for(endpoint, sampling)
+    return dialect_for(endpoint, sampling.model_copy(update={"max_tokens": None}))  # that is the request's
 
 
 def provider_for(
-    endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None" = None
+    endpoint: Endpoint, sampling: Sampling, options: Options, client: "httpx.AsyncClient | None" = None
 ) -> Provider:
     """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
@@ -153,4 +152,4 @@ def provider_for(
     from smile_async.provider.server import ServerProvider
 
     # The gate bounds what is in flight, and may be told another number while the run goes on.
-    return ServerProvider(dialect_of(endpoint, recipe, options), timeouts=options.timeouts, client=client)
+    return ServerProvider(dialect_of(endpoint, sampling), timeouts=options.timeouts, client=client)

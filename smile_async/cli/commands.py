@@ -38,6 +38,14 @@ COMMANDS: dict[str, Named] = {
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
     "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
+    "check": Named(
+        "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
+    ),
+    "evaluate": Named(
+        "evaluate",
+        CHATBOT,
+        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
+    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }

@@ -25,7 +25,9 @@ OBSERVERS = "Observers"
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointFlags:
+class AskFlags:
+    """Whom to ask, for any task."""
+
     provider: Annotated[
         str | None, option(ASK, "openai (any compatible server), azure, anthropic or local (embedded model)")
     ] = None
@@ -41,9 +43,8 @@ class EndpointFlags:
     api_key_env: Annotated[
         str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY, ...", metavar="NAME")
     ] = None
-    recipe: Annotated[str | None, option(ASK, "smile, standard, standardT, ... or a TOML file of yours")] = None
-    temperature: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
-    top_p: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
+    temperature: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
+    top_p: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
     max_tokens: Annotated[int | None, option(ASK, "most tokens an answer may have")] = None
     max_tokens_field: Annotated[
         str | None, option(ASK, "how the server calls that; OpenAI's reasoning models: max_completion_tokens")
@@ -51,6 +52,11 @@ class EndpointFlags:
     fixed_sampling: Annotated[
         bool | None, option(ASK, "send no temperature and top_p (OpenAI's reasoning models)", "--fixed-sampling")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFlags(AskFlags):
+    recipe: Annotated[str | None, option(ASK, "smile, standard, standardT, ... or a TOML file of yours")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,15 @@ class LimitFlags:
         bool, option(LIMITS, "ask until a reply is valid (the paper's first 500)", "--until-valid")
     ] = False
     timeout: Annotated[float | None, option(LIMITS, "seconds for a whole request; default 600", metavar="S")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgainFlags:
+    """For tasks whose command is its own resume and retry."""
+
+    retry: Annotated[bool, option(LIMITS, "also ask again for what was set aside, with fresh budgets", "--retry")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, slots=True)
