@@ -50,9 +50,7 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
 
 
-def base_folder(
-    base: str, *, cache: Path | None = None, notify: Callable[[str], None] = lambda _text: None
-) -> str:
+def base_folder(base: str, *, cache: Path | None = None, notify: Callable[[str], None] = lambda _text: None) -> str:
     """What transformers can load: `base` itself when it is a name or a folder; for a GGUF file, or `embedded`, the
     folder into which it was unpacked, on the first call. Safe when several processes call at once.
 
@@ -72,9 +70,7 @@ def base_folder(
     return base
 
 
-def _unpacked(
-    gguf: Path, cache: Path | None, notify: Callable[[str], None], sha256: str | None = None
-) -> Path:
+def _unpacked(gguf: Path, cache: Path | None, notify: Callable[[str], None], sha256: str | None = None) -> Path:
     if find_spec("gguf") is None:
         raise MissingExtraError("A GGUF file as a base", EXTRA)
     folder = model_cache() if cache is None else cache

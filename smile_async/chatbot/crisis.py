@@ -101,7 +101,9 @@ def help_text(found: HelpLines, language: Language) -> str:
         head = f"听起来你现在很难受。你不必独自承受，请现在就联系能帮助你的人{place}："
         end = f"如果你正处于危险之中，请立即拨打急救或报警电话 {found.emergency}，或请身边的人陪着你。"
     else:
-        head = f"It sounds as if you are in great pain. You do not have to bear it alone; please talk to a person{place}:"
+        head = (
+            f"It sounds as if you are in great pain. You do not have to bear it alone; please talk to a person{place}:"
+        )
         end = f"In immediate danger call {found.emergency}, or ask somebody near you to stay with you."
     return f"{head}\n{lines}\n{end}"
 

@@ -40,7 +40,9 @@ def base_of(adapter: Path) -> str:
     return str(note_of(adapter, ADAPTER_NOTE).get("base_model_name_or_path") or "")
 
 
-def load_adapted(adapter: Path, base: str | None = None, *, dtype: Any = "auto", trust_remote_code: bool = False) -> Any:
+def load_adapted(
+    adapter: Path, base: str | None = None, *, dtype: Any = "auto", trust_remote_code: bool = False
+) -> Any:
     """The base with the adapter on it, as a peft model; `dtype` "auto" is the base's own. Raises `UsageError`."""
     quiet_libraries()
     from peft import PeftModel

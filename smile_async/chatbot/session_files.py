@@ -1,6 +1,6 @@
 """Sessions as files: a folder of `train.jsonl` and `validation.jsonl`, written whole and read again by training."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -182,23 +182,25 @@ def read_sessions(path: Path) -> Iterator[TrainingSession]:
                 found = orjson.loads(line)
             except orjson.JSONDecodeError as error:
                 raise SourceError("is no JSON", file=str(path), row=number) from error
-            yield _session(found, lambda problem, at=number: SourceError(problem, file=str(path), row=at, hint=_HINT))
+            yield _session(found, path, number)
 
 
 _HINT = "Training reads what smile sft writes with --format messages: a JSON object with messages in each line."
 
 
-def _session(found: Any, wrong: Callable[[str], SourceError]) -> TrainingSession:
+def _session(found: Any, path: Path, number: int) -> TrainingSession:
     messages = found.get("messages") if isinstance(found, dict) else None
-    if not isinstance(messages, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("content"), str) and isinstance(one.get("role"), str)
-        for one in messages
-    ):
-        raise wrong("holds no messages of role and content")
+    if not isinstance(messages, list) or not all(_is_message(one) for one in messages):
+        raise SourceError("holds no messages of role and content", file=str(path), row=number, hint=_HINT)
     turns = tuple((one["role"], one["content"]) for one in messages)
     if not turns or turns[-1][0] != "assistant" or not any(role == "user" for role, _ in turns):
-        raise wrong("must end on an assistant message that answers a user")
+        problem = "must end on an assistant message that answers a user"
+        raise SourceError(problem, file=str(path), row=number, hint=_HINT)
     return TrainingSession(str(found.get("id", "")), turns)
+
+
+def _is_message(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("content"), str) and isinstance(one.get("role"), str)
 
 
 def drawn_sessions(path: Path, limit: int | None, seed: int) -> Iterator[TrainingSession]:

@@ -3,7 +3,7 @@ adapter in this process. Each gives an answer in pieces."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,10 @@ LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)
 class Speaker(Protocol):
     """`pieces` gives the answer to `turns`, which end on the client; closing it stops the answer."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    def pieces(self, turns: Sequence[Turn]) -> AsyncIterator[str]: ...
+    def pieces(self, turns: Sequence[Turn]) -> AsyncGenerator[str, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class EndpointSpeaker:
     answers: Any  # provider.streaming.StreamedAnswers
     max_tokens: int | None
 
-    async def pieces(self, turns: Sequence[Turn]) -> AsyncIterator[str]:
+    async def pieces(self, turns: Sequence[Turn]) -> AsyncGenerator[str, None]:
         stream = self.answers.pieces(Request(messages_of(turns), max_tokens=self.max_tokens))
         async with aclosing(stream):
             async for piece in stream:
@@ -139,7 +140,7 @@ class HuggingFaceSpeaker:
         if seed is not None:
             torch.manual_seed(seed)
 
-    async def pieces(self, turns: Sequence[Turn]) -> AsyncIterator[str]:
+    async def pieces(self, turns: Sequence[Turn]) -> AsyncGenerator[str, None]:
         told = threading.Event()
         streamer, thread = self._begin(turns, told)
         try:
@@ -174,7 +175,9 @@ class HuggingFaceSpeaker:
         def read() -> Iterator[str]:
             yield from streamer
             if failed:
-                raise UsageError(f"The model cannot go on: {failed[0]}", hint="Begin anew with /new, or a shorter text.")
+                raise UsageError(
+                    f"The model cannot go on: {failed[0]}", hint="Begin anew with /new, or a shorter text."
+                )
 
         thread = threading.Thread(target=write, daemon=True)
         thread.start()

@@ -92,7 +92,7 @@ class Talk:
         """Shows pieces as they come; `got` has them also when it is stopped."""
         text, begun = TerminalText(), False
         pieces = self.speaker.pieces(self.conversation.asked())
-        async with aclosing(pieces):  # type: ignore[type-var]
+        async with aclosing(pieces):
             async for piece in pieces:
                 if clean := text.feed(piece) if begun else text.feed(piece).lstrip():
                     begun = True

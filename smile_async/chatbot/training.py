@@ -115,7 +115,7 @@ def train(
     folder = Path(out)
     train_file, validation_file = session_parts(Path(sessions))
     quiet_libraries()
-    with _alone(folder) if _is_first() else nullcontext():
+    with _alone(folder) if is_first_process() else nullcontext():
         _note(folder, settings, [train_file, *([validation_file] if validation_file else [])])
         if found := note_of(folder, REPORT):
             return TrainingReport(**found)
@@ -130,7 +130,8 @@ def train(
         return _run(trainer, tokenizer, learnt, held, folder, settings)
 
 
-def _is_first() -> bool:
+def is_first_process() -> bool:
+    """False in the others of `accelerate launch`."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -142,7 +143,9 @@ def _alone(folder: Path) -> Any:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        raise RunInUseError(f"Another process trains in {folder}.", hint="Wait for it, or name another folder.") from None
+        raise RunInUseError(
+            f"Another process trains in {folder}.", hint="Wait for it, or name another folder."
+        ) from None
 
 
 def _note(folder: Path, settings: TrainingSettings, parts: list[Path]) -> None:
@@ -150,7 +153,7 @@ def _note(folder: Path, settings: TrainingSettings, parts: list[Path]) -> None:
     told = asdict(settings) | {"sessions": [_digest(part) for part in parts]}
     noted = note_of(folder, SETTINGS)
     if not noted or not (last_checkpoint(folder / CHECKPOINTS) or (folder / REPORT).exists()):  # nothing is lost
-        if _is_first():
+        if is_first_process():
             with whole_file(folder / SETTINGS, overwrite=True) as file:
                 file.write(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         return
@@ -308,5 +311,3 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def _step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1
-
-

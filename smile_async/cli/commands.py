@@ -41,6 +41,26 @@ COMMANDS: dict[str, Named] = {
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "sft": Named(
+        "training",
+        CHATBOT,
+        "Training sessions of a corpus, one a counselor utterance with its own dialogue's history (section 6.1).",
+    ),
+    "train": Named(
+        "training",
+        CHATBOT,
+        "Fine-tune a base model with LoRA on sessions, with Table 4's values; the same command again goes on.",
+    ),
+    "merge": Named(
+        "training",
+        CHATBOT,
+        "Merge an adapter into its base as one model (safetensors), or write it as GGUF for llama.cpp.",
+    ),
+    "chat": Named(
+        "chat",
+        CHATBOT,
+        "Talk to a counselor model in the terminal: an endpoint's, a local one, or one that you trained.",
+    ),
     "evaluate": Named(
         "evaluate",
         CHATBOT,

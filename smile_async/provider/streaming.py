@@ -5,7 +5,7 @@ connection closes when the reader stops: the server then stops writing.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class StreamedAnswers:
     def __repr__(self) -> str:
         return f"<StreamedAnswers of {self._dialect.model} at {urlsplit(self._dialect.url).netloc}>"
 
-    async def pieces(self, request: Request) -> AsyncIterator[str]:
+    async def pieces(self, request: Request) -> AsyncGenerator[str, None]:
         """The answer's text; closing the iterator closes the connection. Raises `AnswerError`."""
         asked = replace(request, extra={**request.extra, "stream": True})
         sent = [message.content for message in request.messages]
@@ -106,13 +106,13 @@ def _error(failure: Failure, sent: list[str]) -> AnswerError:
 
 
 class StreamingTransport(Transport):
-    """See the module; timeouts and errors are `Transport`'s, proxies and certificates httpx's (from the environment)."""
+    """See the module; timeouts and errors are `Transport`'s, proxies and certificates httpx's (environment)."""
 
     def __init__(self, *, timeouts: Timeouts | None = None, client: "httpx.AsyncClient | None" = None) -> None:
         super().__init__(timeouts=timeouts, client=client)
         self._opened: httpx.AsyncClient | None = None
 
-    async def lines(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[str | Failure]:
+    async def lines(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncGenerator[str | Failure, None]:
         """The lines of a 2xx's body as they come; a `Failure` is the last thing that comes."""
         import httpx
 
