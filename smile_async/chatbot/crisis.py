@@ -96,7 +96,7 @@ def language_of(environ: Mapping[str, str]) -> Language:
 def help_text(found: HelpLines, language: Language) -> str:
     """What is shown when a message speaks of self-harm."""
     place = f" ({found.name})" if found.name else ""
-    lines = "\n".join(f"  {line}" for line in found.lines)
+    lines = lines_text(found)
     if language == "zh":
         head = f"听起来你现在很难受。你不必独自承受，请现在就联系能帮助你的人{place}："
         end = f"如果你正处于危险之中，请立即拨打急救或报警电话 {found.emergency}，或请身边的人陪着你。"
@@ -106,6 +106,11 @@ def help_text(found: HelpLines, language: Language) -> str:
         )
         end = f"In immediate danger call {found.emergency}, or ask somebody near you to stay with you."
     return f"{head}\n{lines}\n{end}"
+
+
+def lines_text(found: HelpLines) -> str:
+    """The lines alone."""
+    return "\n".join(f"  {line}" for line in found.lines)
 
 
 def beginning(language: Language) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from smile_async.chatbot.conversation import Conversation, TerminalText
-from smile_async.chatbot.crisis import HelpLines, Language, beginning, help_text, speaks_of_self_harm
+from smile_async.chatbot.conversation import Conversation, TerminalText, shown
+from smile_async.chatbot.crisis import HelpLines, Language, beginning, help_text, lines_text, speaks_of_self_harm
 from smile_async.chatbot.speakers import Speaker
 from smile_async.errors import SmileError, UsageError
 
@@ -70,7 +70,7 @@ class Talk:
             self.conversation = self.conversation.unanswered()
             self._answer()
         elif line == "/lines":
-            self.notify(help_text(self.lines, self.language))
+            self.notify(f"{self.lines.name}\n{lines_text(self.lines)}\n  {self.lines.emergency}".strip("\n"))
         else:
             self.notify(COMMANDS[self.language])
 
@@ -81,7 +81,7 @@ class Talk:
         except KeyboardInterrupt:
             self.notify(" [stopped]" if self.language == "en" else " [已停止]")
         except SmileError as error:
-            self.notify(f"\n{error}")
+            self.notify(shown(f"\n{error}"))
         self.conversation = self.conversation.answered("".join(got))
         self.out.write("\n\n")
         self.out.flush()

@@ -173,7 +173,7 @@ def train(
     lora: LoraFlags,
     steps: StepFlags,
     *,
-    base: Annotated[str, typer.Option(help="model name, folder or GGUF file; embedded: the small one of [local]")],
+    base: Annotated[str, typer.Option(help="model name, folder or GGUF file; embedded: the small one (extra local)")],
     trust_remote_code: TrustRemoteCode = False,
     json: AsJson = False,
 ) -> None:
