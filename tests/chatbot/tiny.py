@@ -51,6 +51,7 @@ def save_model(folder: Path, *, seed: int = 0) -> Path:
         bos_token_id=None,
         eos_token_id=tokens.eos_token_id,
         tie_word_embeddings=True,
+        initializer_range=0.2,  # so large that an adapter can choose among the frozen embeddings
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokens.save_pretrained(folder)
