@@ -75,15 +75,24 @@ def draw(points: Iterable[Point], path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def callback(path: Path, notify: Callable[[Point, int], None]) -> Any:
-    """A trainer's callback that writes each point and tells `notify` of it, with the number of steps there will be."""
+Notify = Callable[[Point, int, float | None], None]
+"""Called with each point, the number of steps there will be, and the seconds that are left as far as they are known."""
+
+
+def callback(path: Path, notify: Notify) -> Any:
+    """A trainer's callback that writes each point and tells `notify` of it."""
     from time import monotonic
 
     from transformers import TrainerCallback
 
     began = monotonic()
+    first: list[tuple[int, float]] = []  # the step before the first of this process, and when it was
 
     class _Writer(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            if not first:
+                first.append((state.global_step, monotonic()))
+
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
             told = logs or {}
             if not state.is_world_process_zero or not ({"loss", "eval_loss"} & told.keys()):
@@ -97,6 +106,12 @@ def callback(path: Path, notify: Callable[[Point, int], None]) -> Any:
                 seconds=round(monotonic() - began, 1),
             )
             append(path, point)
-            notify(point, state.max_steps)
+            notify(point, state.max_steps, _left(state.global_step, state.max_steps, first, monotonic()))
 
     return _Writer()
+
+
+def _left(step: int, steps: int, first: list[tuple[int, float]], now: float) -> float | None:
+    if not first or step <= first[0][0]:
+        return None
+    return (now - first[0][1]) / (step - first[0][0]) * (steps - step)

@@ -118,16 +118,14 @@ class HuggingFaceSpeaker:
     def __init__(
         self, base: str | None, adapter: Path | None, sampling: Sampling, *, seed: int | None = None, **loading: Any
     ) -> None:
-        from smile_async.chatbot.base_model import ChatTokens, load_model, load_tokenizer, require_training
-        from smile_async.chatbot.merging import adapter_folder, base_of, load_adapted
-
-        require_training("A Hugging Face model", ("torch", "transformers", "peft"))
         import torch
 
+        from smile_async.chatbot.base_model import ChatTokens, load_model, load_tokenizer
+        from smile_async.chatbot.merging import base_of, load_adapted
+
         if adapter is not None:
-            folder = adapter_folder(adapter)
-            self._model = load_adapted(folder, base, **loading)
-            self.name, source = base or base_of(folder), str(folder)
+            self._model = load_adapted(adapter, base, **loading)
+            self.name, source = base or base_of(adapter), str(adapter)
         else:
             assert base is not None
             self._model, self.name, source = load_model(base, **loading), base, base
@@ -209,7 +207,10 @@ async def hugging_face_speaker(
 ) -> AsyncIterator[Speaker]:
     """A Hugging Face model by name, folder or GGUF file, with an adapter if one is named; loading takes seconds."""
     from smile_async.chatbot.base_model import base_folder, quiet_libraries, require_training
+    from smile_async.chatbot.merging import adapter_folder
 
+    if adapter is not None:
+        adapter = adapter_folder(adapter)
     require_training("A Hugging Face model", ("torch", "transformers", "peft"))
     quiet_libraries()
     found = await asyncio.to_thread(base_folder, base, notify=notify) if base else None

@@ -103,7 +103,7 @@ def train(
     settings: TrainingSettings,
     *,
     notify: Callable[[str], None] = lambda _text: None,
-    on_point: Callable[[curve.Point, int], None] = lambda _point, _steps: None,
+    on_point: curve.Notify = lambda *_: None,
 ) -> TrainingReport:
     """Train an adapter on what `smile sft` wrote (a folder or a JSONL file), or go on with it.
 
@@ -183,7 +183,7 @@ def _trainer(
     held: TokenRows,
     folder: Path,
     settings: TrainingSettings,
-    on_point: Callable[[curve.Point, int], None],
+    on_point: curve.Notify,
 ) -> Any:
     from peft import LoraConfig
     from transformers import PrinterCallback, set_seed

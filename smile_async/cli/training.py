@@ -196,14 +196,12 @@ def train(
         print_json(asdict(report)) if json else sys.stdout.write(_train_text(report))
 
 
-def _tell(point: "Point", steps: int) -> None:
+def _tell(point: "Point", steps: int, seconds_left: float | None) -> None:
     from smile_async.cli.figures import duration
     from smile_async.cli.watch import to_stderr
 
     told = f"validation loss {point.eval_loss:.4f}" if point.eval_loss is not None else f"loss {point.loss:.4f}"
-    left = ""
-    if point.step and point.seconds and steps > point.step:
-        left = f", {duration(point.seconds / point.step * (steps - point.step))} left"
+    left = f", {duration(seconds_left)} left" if seconds_left else ""
     to_stderr(f"update {point.step:,} of {steps:,}, epoch {point.epoch:.2f}: {told}{left}")
 
 

@@ -47,7 +47,9 @@ def test_nothing_that_a_terminal_would_obey_comes_through(hostile: str, harmless
 
 TORN = st.text(st.sampled_from("\x1b[]P1;m\x07\\\x9b\n\u202e\r你"))
 WHOLE = st.lists(
-    st.sampled_from(["a", "你", "\n", "\x1b[1;31m", "\x1b]0;x\x07", "\x1b]8;;\x1b\\", "\x1bM", "\x1bPq\x1b\\", "\x9b2J"])
+    st.sampled_from(
+        ["a", "你", "\n", "\x1b[1;31m", "\x1b]0;x\x07", "\x1b]8;;\x1b\\", "\x1bM", "\x1bPq\x1b\\", "\x9b2J"]
+    )
 )
 
 

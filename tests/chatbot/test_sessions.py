@@ -27,9 +27,7 @@ from smile_async.errors import SourceError, UsageError
 def record(row_id: str, roles: str, source_id: str = "") -> Record:
     """A dialogue whose every utterance says whose it is and which: `roles` is "cs..." (client, counselor)."""
     names = {"c": "client", "s": "counselor"}
-    said = tuple(
-        Utterance(role=names[one], content=f"<{row_id}:{place}>") for place, one in enumerate(roles)
-    )
+    said = tuple(Utterance(role=names[one], content=f"<{row_id}:{place}>") for place, one in enumerate(roles))
     return Record(row_id, source_id, None, Dialogue(utterances=said))
 
 
@@ -132,7 +130,7 @@ def test_a_split_leaves_something_on_both_sides() -> None:
     assert held_out("a", 0) == frozenset()
     with pytest.raises(UsageError, match="cannot be split"):
         held_out("aa", 0.5)
-    with pytest.raises(UsageError, match="1.5"):
+    with pytest.raises(UsageError, match=r"1\.5"):
         held_out("ab", 1.5)
 
 
@@ -210,7 +208,9 @@ def test_roles_of_another_recipe(tmp_path: Path) -> None:
 
 
 def test_training_reads_back_what_was_written(tmp_path: Path) -> None:
-    write_sessions([record("a", "cscs"), record("b", "cs")], tmp_path / "out", system_prompt="S", validation=0.5, seed=1)
+    write_sessions(
+        [record("a", "cscs"), record("b", "cs")], tmp_path / "out", system_prompt="S", validation=0.5, seed=1
+    )
     train, validation = session_parts(tmp_path / "out")
     assert validation is not None
     found = [*read_sessions(train), *read_sessions(validation)]

