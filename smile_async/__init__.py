@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smile_async.corpora import Corpus, open_corpus
+    from smile_async.corpus.statistics import corpus_statistics
     from smile_async.dialogue.model import Dialogue, QAPair, Utterance
     from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, Usage
     from smile_async.engine.run import RunReport, StopSwitch, run
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
 
 _HOMES = {
+    "smile_async.corpora": ("Corpus", "open_corpus"),
+    "smile_async.corpus.statistics": ("corpus_statistics",),
     "smile_async.dialogue.model": ("Dialogue", "QAPair", "Utterance"),
     "smile_async.engine.job": ("Failure", "FailureKind", "Message", "Reply", "Request", "Usage"),
     "smile_async.engine.run": ("RunReport", "StopSwitch", "run"),
@@ -38,6 +42,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Accepted",
+    "Corpus",
     "Dialogue",
     "Endpoint",
     "Failure",
@@ -63,9 +68,11 @@ __all__ = [
     "Timeouts",
     "Usage",
     "Utterance",
+    "corpus_statistics",
     "export_corpus",
     "generate_corpus",
     "load_recipe",
+    "open_corpus",
     "plan_corpus",
     "read_status",
     "records",

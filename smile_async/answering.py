@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     import httpx
 
     from smile_async.provider.dialect import Dialect
+    from smile_async.provider.embeddings import Encoding
 
 LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow, and giving up would only begin anew
 OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """That vectors are asked for: how a server sends them, and of how many numbers, where its model can choose."""
+
+    encoding: "Encoding" = "base64"
+    dimensions: int | None = None
 
 
 @asynccontextmanager
@@ -30,9 +39,11 @@ async def answering(
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
+    *,
+    embeddings: Embeddings | None = None,
 ) -> AsyncIterator[tuple[list[Served], Limits]]:
     """Whom to ask, open while the block runs, and the limits that suit them. `sampling` is what counts, the options'
-    own included."""
+    own included. `embeddings`: vectors are asked for, not words."""
     if isinstance(provider, Endpoint):
         provider = [provider]
     elif not isinstance(provider, Sequence):
@@ -43,7 +54,8 @@ async def answering(
         served: list[Served] = []
         for endpoint in provider:
             at = replace(options, limits=limits)
-            served.append(await stack.enter_async_context(_served(endpoint, sampling, at, client, notify)))
+            opened = _served(endpoint, sampling, at, client, notify, embeddings)
+            served.append(await stack.enter_async_context(opened))
         names = told_apart([one.name for one in served])
         yield [replace(one, name=name) for one, name in zip(served, names, strict=True)], limits
 
@@ -72,14 +84,18 @@ async def _served(
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
+    embeddings: Embeddings | None,
 ) -> AsyncIterator[Served]:
     """One endpoint, open while the block runs."""
     quota = endpoint.quota
     async with AsyncExitStack() as stack:
-        if endpoint.provider == "local":
+        if endpoint.provider == "local" and embeddings is not None:
+            asked, quota = _embedded(endpoint, options)
+            stack.push_async_callback(asked.aclose)
+        elif endpoint.provider == "local":
             asked, quota = await stack.enter_async_context(_local(endpoint, sampling, options, notify))
         else:
-            asked = provider_for(endpoint, sampling, options, client)
+            asked = provider_for(endpoint, sampling, options, client, embeddings)
             stack.push_async_callback(asked.aclose)
         yield Served(asked, name_of(endpoint), quota, endpoint.prices, endpoint.weight)
 
@@ -122,6 +138,21 @@ async def _local(
             await asked.aclose()
 
 
+def _embedded(endpoint: Endpoint, options: Options) -> tuple[Provider, Quota]:
+    """The embedded embedding model, one text at a time or nearly so."""
+    from smile_async.provider.e5 import CONCURRENCY, E5Provider
+
+    if endpoint.model:
+        raise SettingsError(
+            f"The embedded embedding model has no choice of models, and {endpoint.model!r} was named.",
+            hint="Leave --model out, or name a server: --base-url.",
+        )
+    quota: Quota = endpoint.quota or options.limits
+    if "concurrency" not in quota.model_fields_set:
+        quota = quota.model_copy(update={"concurrency": CONCURRENCY})
+    return E5Provider(), quota
+
+
 def _model_file(endpoint: Endpoint) -> Path | None:
     """The GGUF file that the endpoint names; None: the embedded model."""
     if endpoint.model and not Path(endpoint.model).is_file():
@@ -132,18 +163,24 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
-def dialect_of(endpoint: Endpoint, sampling: Sampling) -> "Dialect":
+def dialect_of(endpoint: Endpoint, sampling: Sampling, embeddings: Embeddings | None = None) -> "Dialect":
     """How the endpoint, which is a server's (not local), is spoken to.
 
     Raises `SettingsError` for an address, a key or a sampling that cannot be used.
     """
-    from smile_async.provider.dialects import dialect_for
+    from smile_async.provider.dialects import dialect_for, embedding_dialect_for
 
+    if embeddings is not None:
+        return embedding_dialect_for(endpoint, sampling, encoding=embeddings.encoding, dimensions=embeddings.dimensions)
     return dialect_for(endpoint, sampling.model_copy(update={"max_tokens": None}))  # that is the request's
 
 
 def provider_for(
-    endpoint: Endpoint, sampling: Sampling, options: Options, client: "httpx.AsyncClient | None" = None
+    endpoint: Endpoint,
+    sampling: Sampling,
+    options: Options,
+    client: "httpx.AsyncClient | None" = None,
+    embeddings: Embeddings | None = None,
 ) -> Provider:
     """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
@@ -152,4 +189,4 @@ def provider_for(
     from smile_async.provider.server import ServerProvider
 
     # The gate bounds what is in flight, and may be told another number while the run goes on.
-    return ServerProvider(dialect_of(endpoint, sampling), timeouts=options.timeouts, client=client)
+    return ServerProvider(dialect_of(endpoint, sampling, embeddings), timeouts=options.timeouts, client=client)

@@ -75,13 +75,13 @@ def _run(path: Path, roles: RoleMap | None) -> Corpus:
 
 
 def _folder(path: Path) -> tuple[Kind, Callable[[], Iterator[Record]]]:
-    if reading.numbered_files(path):
+    if reading.has_numbered_files(path):
         return "smilechat", lambda: reading.folder_records(path)
     files = _in_order([*path.glob("*.parquet"), *path.glob("data/*.parquet")])
     if files:
         return "hf", lambda: reading.records(reading.parquet_rows(files))
     inside = path / "data"
-    hint = f"Did you mean {inside}?" if inside.is_dir() and reading.numbered_files(inside) else reading.OPENS
+    hint = f"Did you mean {inside}?" if inside.is_dir() and reading.has_numbered_files(inside) else reading.OPENS
     raise CorpusError("the folder holds no corpus", file=str(path), hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""Lists that a person decides on: CSV files, so that thousands of entries can be sorted and filled in with a spreadsheet."""
+"""Lists that a person decides on, as CSV: thousands of entries can be sorted and filled in with a spreadsheet."""
 
 import csv
 import io

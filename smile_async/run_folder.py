@@ -12,11 +12,12 @@ from filelock import FileLock, Timeout
 
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
-from smile_async.errors import SmileError, StoppedError, UsageError
+from smile_async.errors import RunMismatchError, SmileError, StoppedError, UsageError
 from smile_async.filing import whole_file
 from smile_async.task_note import DIALOGUE, check_dialogues, read_task_note
 
 if TYPE_CHECKING:  # `smile status` needs none of this: half of its time
+    from smile_async.corpus.card import Making
     from smile_async.corpus.formats import CorpusFormat, ExportReport, Record
     from smile_async.prompt.recipe import Recipe
 
@@ -232,6 +233,33 @@ def roles_of(folder: str | Path) -> tuple[str, str]:
     return first, second
 
 
+def making_of(folder: str | Path) -> "Making":
+    """How the run made its dialogues, as a dataset's card tells it: no path, no key, no text."""
+    from smile_async.corpus.card import Making
+
+    recipe, status = recipe_of(folder), read_status(folder)
+    with schema.reading(Path(folder)) as reader:
+        identity = account.read_meta(reader, "identity") or {}
+    told = {name: identity[name] for name in ("temperature", "top_p", "max_tokens") if identity.get(name) is not None}
+    more = {"further fields": ", ".join(sorted(identity["extra"]))} if identity.get("extra") else {}
+    counts, form = status.counts, recipe.format
+    return Making(
+        recipe=recipe.name,
+        version=recipe.version,
+        title=recipe.title,
+        language=recipe.language,
+        model=status.model,
+        source=Path(status.source).name,
+        sampling=told | more,
+        rules=[code for code, applied in form.rules.model_dump(by_alias=True).items() if applied],
+        min_turns=form.min_turns,
+        rows=counts.total,
+        accepted=counts.accepted,
+        set_aside=counts.set_aside,
+        reasons=dict(counts.reasons),
+    )
+
+
 def write_results(folder: Path, files: Files | None = None) -> None:
     """Write a run's results into its folder; `files` None: those of dialogues, `corpus.jsonl` (accepted) and
     `set-aside.jsonl` (with reason and last reply).
@@ -304,6 +332,8 @@ def _replace(path: Path, lines: Iterator[bytes]) -> None:
     try:
         with whole_file(path, overwrite=True) as file:
             file.writelines(lines)
+    except RunMismatchError:  # of what is to be written, not of the disk
+        raise
     except (OSError, UsageError, sqlite3.Error) as error:  # a full disk keeps SQLite from reading, too
         why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         raise StoppedError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 from smile_async import run_folder
-from smile_async.answering import answering
+from smile_async.answering import Embeddings, answering
 from smile_async.engine import account, schema
 from smile_async.engine.events import Listener
 from smile_async.engine.feed import Unreadable
@@ -72,6 +72,7 @@ async def run_task(
     provider: Whom,
     options: Options | None = None,
     sampling: Sampling | None = None,
+    embeddings: Embeddings | None = None,
     keeping: Keeping | None = None,
     following: Following | None = None,
 ) -> RunReport:
@@ -79,7 +80,8 @@ async def run_task(
 
     `provider`: an `Endpoint`, several that serve the same model, or anything with `ask`. `options` are the limits,
     retries, prices and timeouts, and a sampling that goes over the task's own, `sampling` (without `max_tokens`: that
-    is of the requests which `task.render` makes). Recipe and intake in the options are not looked at.
+    is of the requests which `task.render` makes). Recipe and intake in the options are not looked at. `embeddings`:
+    vectors are asked for (`provider.embeddings`), not words.
 
     Returns the report; `results(out, task)` then gives what was accepted. A run that stopped early
     (report.state == "stopped") goes on when the same call is made again. Raises `SmileError`s: `RunMismatchError` when
@@ -104,6 +106,7 @@ async def run_task(
         provider=provider,
         options=options,
         sampling=options.sampling.over(sampling or Sampling()),
+        embeddings=embeddings,
         keeping=Keeping(notes=notes, files=files),
         following=following or Following(),
     )
@@ -119,11 +122,12 @@ async def ask_all(
     sampling: Sampling,
     keeping: Keeping,
     following: Following,
+    embeddings: Embeddings | None = None,
 ) -> RunReport:
     """What `run_task` and `generate_corpus` have in common: only these `keeping.notes` and `keeping.files` are kept,
     and `sampling` is what counts."""
     notify, files = following.notify, keeping.files
-    asking = answering(provider, sampling, options, following.client, notify)
+    asking = answering(provider, sampling, options, following.client, notify, embeddings=embeddings)
     async with asking as (asked, limits):
         try:
             report = await run(

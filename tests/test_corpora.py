@@ -79,6 +79,16 @@ def test_the_released_corpus_is_a_folder_in_the_order_of_its_numbers(tmp_path: P
     assert found[0].dialogue.utterances[0].content == "第9次。"
 
 
+def test_a_dialogue_of_more_than_64_KiB_is_read_whole(tmp_path: Path) -> None:  # noqa: N802
+    for length in (65_536, 65_537, 200_000):  # bytes: just full, one more, several pieces
+        padding = length - len(json.dumps([{"role": "client", "content": ""}]))
+        document = [{"role": "client", "content": "a" * padding}]
+        (tmp_path / "1.json").write_text(json.dumps(document))
+        assert (tmp_path / "1.json").stat().st_size == length
+        [found] = open_corpus(tmp_path)
+        assert len(found.dialogue.utterances[0].content) == padding
+
+
 @pytest.mark.parametrize("name", ["sample.jsonl", "sample.jsonl.gz", "sample.json", "sample.txt"])
 def test_lines_are_read_whatever_they_are_called(tmp_path: Path, name: str) -> None:
     rows = [{"id": 74, "dialogue": spoken(74)}, {"id": "b", "dialogue": spoken(75)}]

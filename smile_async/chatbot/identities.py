@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -80,65 +81,10 @@ _PLACE_END = re.compile(
     r"(?:自治[区州县]|[省市区县镇乡村路街巷弄]|大街|大道|胡同|小区|花园|公寓|大厦|家园|社区|广场|新村|街道)$"
 )
 _DOOR = re.compile(r"(?:[0-9０-９一二三四五六七八九十百零]+|[甲乙丙丁A-Za-z])?(?:号院?|号楼|栋|幢|楼|单元|层|室|户)?$")
-_COMMON = frozenset(
-    [
-        "城市",
-        "大城市",
-        "小城市",
-        "市区",
-        "城区",
-        "郊区",
-        "小区",
-        "社区",
-        "地区",
-        "农村",
-        "乡村",
-        "村",
-        "街",
-        "路",
-        "镇",
-        "县",
-        "县城",
-        "校区",
-        "误区",
-        "禁区",
-        "雷区",
-        "灾区",
-        "山村",
-        "老家",
-        "都市",
-        "超市",
-        "菜市",
-        "股市",
-        "上市",
-        "门市",
-        "夜市",
-        "道路",
-        "公路",
-        "马路",
-        "铁路",
-        "思路",
-        "出路",
-        "退路",
-        "后路",
-        "走路",
-        "这条路",
-        "一路",
-        "上路",
-        "里",
-        "心里",
-        "家里",
-        "哪里",
-        "这里",
-        "那里",
-        "街道",
-        "逛街",
-        "广场",
-        "花园",
-        "公寓",
-        "大街",
-    ]
+_NO_NAME = frozenset(
+    ("谢谢您", "谢谢你", "段时间", "高中生", "严重性", "戴眼镜", "白眼狼", "田字格", "金字塔", "夏令营", "高水平")
 )
+_TITLED_WORD = re.compile(rf"(?:{_TITLES})$")
 
 
 def hints_in(text: str, language: str = "zh") -> tuple[Hint, ...]:
@@ -215,8 +161,8 @@ def _by_words(text: str) -> Iterator[Hint]:
     run: list[tuple[str, int]] = []
     place = 0
     for word, tag in [*_cutter().tag(text), ("", "")]:
-        if tag == "nr" and _FULL_NAME.fullmatch(word) and not _cutter().has_word(word):
-            yield Hint(Identity.NAME, place, place + len(word))  # no word of the dictionary, and looks like a name
+        if tag == "nr" and _FULL_NAME.fullmatch(word) and word not in _NO_NAME and not _TITLED_WORD.search(word):
+            yield Hint(Identity.NAME, place, place + len(word))
         if word and _goes_on(word, tag, bool(run)):
             run.append((word, place))
         else:
@@ -226,7 +172,7 @@ def _by_words(text: str) -> Iterator[Hint]:
 
 
 def _goes_on(word: str, tag: str, inside: bool) -> bool:  # noqa: FBT001
-    if word in _COMMON and not inside:
+    if word in _words("common_places_zh") and not inside:
         return False
     if word in _places() or tag == "nt" or (_INSTITUTION_END.search(word) and (inside or len(word) > 3)):
         return True
@@ -261,22 +207,22 @@ def _closes(word: str) -> bool:
     )
 
 
-_state: dict[str, Any] = {}
+@cache
+def _words(name: str) -> frozenset[str]:
+    """The words of a data file."""
+    return frozenset(files("smile_async.chatbot").joinpath(f"data/{name}.txt").read_text(encoding="utf-8").split())
 
 
+@cache
 def _places() -> frozenset[str]:
     """Provinces and large cities, with and without what they are called after their name."""
-    if "places" not in _state:
-        text = files("smile_async.chatbot").joinpath("data/places_zh.txt").read_text(encoding="utf-8")
-        names = text.split()
-        _state["places"] = frozenset(names) | {name + end for name in names for end in ("市", "省")}
-    return frozenset(_state["places"])
+    names = _words("places_zh")
+    return names | {name + end for name in names for end in ("市", "省")}
 
 
+@cache
 def _cutter() -> Any:
-    if "cutter" not in _state:
-        try:
-            _state["cutter"] = import_module("rjieba")
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("Finding places and institutions in Chinese text", "analysis") from error
-    return _state["cutter"]
+    try:
+        return import_module("rjieba")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Finding places and institutions in Chinese text", "analysis") from error

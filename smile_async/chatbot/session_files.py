@@ -1,5 +1,6 @@
 """Sessions as files: a folder of `train.jsonl` and `validation.jsonl`, written whole and read again by training."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,10 +18,9 @@ from smile_async.chatbot.sessions import (
     SessionCounts,
     Turn,
     counted_sessions,
-    held_out,
-    split_key,
 )
 from smile_async.corpus.formats import PAPER_ROLES, Exchange, Record, RoleMap, dataset_info, trainer_row
+from smile_async.corpus.splits import Shares, question_of, split_questions
 from smile_async.errors import SourceError, UsageError
 from smile_async.filing import exists_already, whole_file
 
@@ -70,7 +70,7 @@ def write_sessions(
     Each line holds `id`, `dialogue` (the row id), `questionID` and the format's own fields. Raises `UsageError`.
     """
     _check(format, legacy=legacy, limits=limits)
-    apart = held_out((split_key(record) for record in records), validation, seed)
+    parts = split_questions(Counter(map(question_of, records)), Shares(validation=validation, test=0, seed=seed))
     counts, written, held = SessionCounts(), {TRAIN: 0, VALIDATION: 0}, set[str]()
     folder = _folder(Path(out), overwrite=overwrite)
     found = counted_sessions(
@@ -83,10 +83,10 @@ def write_sessions(
         legacy=legacy,
     )
     with ExitStack() as stack:
-        names = (TRAIN, VALIDATION) if apart else (TRAIN,)
+        names = (TRAIN, VALIDATION) if "validation" in parts.values() else (TRAIN,)
         files = {name: stack.enter_context(whole_file(folder / name, overwrite=overwrite)) for name in names}
         for session in found:
-            name = VALIDATION if split_key(session) in apart else TRAIN
+            name = VALIDATION if parts[session.question] == "validation" else TRAIN
             files[name].write(orjson.dumps(_row(session, format, system_prompt), option=orjson.OPT_APPEND_NEWLINE))
             written[name] += 1
             held.update([session.row_id] if name == VALIDATION else [])

@@ -11,9 +11,9 @@ having no history.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
 
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap, exchange
+from smile_async.corpus.splits import question_of
 from smile_async.errors import UsageError
 
 LEGACY_HISTORY = 9  # utterances of history in the authors' converter
@@ -29,11 +29,13 @@ CountTokens = Callable[[Sequence[Turn]], int]
 @dataclass(frozen=True, slots=True)
 class Session:
     """What the counselor answers (`answer`) to a `history` that ends on the client. `number` counts a dialogue's
-    sessions from 0. `foreign` is the number of history utterances that belong to another dialogue: 0 but for legacy."""
+    sessions from 0; `question` is what keeps dialogues on one side of a split (`corpus.splits.question_of`); `foreign`
+    is the number of history utterances that belong to another dialogue: 0 but for legacy."""
 
     row_id: str
     source_id: str
     number: int
+    question: bytes
     history: tuple[Turn, ...]
     answer: str
     foreign: int = 0
@@ -84,9 +86,9 @@ def sessions_of(record: Record, roles: RoleMap = PAPER_ROLES) -> list[Session]:
 
 
 def _split(record: Record, turns: tuple[Turn, ...]) -> list[Session]:
-    answers = range(1, len(turns), 2)
+    question, answers = question_of(record), range(1, len(turns), 2)
     return [
-        Session(record.row_id, record.source_id, number, turns[:place], turns[place][1])
+        Session(record.row_id, record.source_id, number, question, turns[:place], turns[place][1])
         for number, place in enumerate(answers)
     ]
 
@@ -96,13 +98,13 @@ def legacy_sessions(records: Iterable[Record], roles: RoleMap = PAPER_ROLES) -> 
     counselor who opens a dialogue gets no sample, but stays in the history of others."""
     recent: deque[tuple[str, Turn]] = deque(maxlen=LEGACY_HISTORY)
     for record in records:
-        number = 0
+        number, question = 0, question_of(record)
         for place, one in enumerate(record.dialogue.utterances):
             is_answer = one.role == roles.assistant
             if is_answer and place > 0:
                 history = tuple(turn for _, turn in recent)
                 foreign = sum(owner != record.row_id for owner, _ in recent)
-                yield Session(record.row_id, record.source_id, number, history, one.content, foreign)
+                yield Session(record.row_id, record.source_id, number, question, history, one.content, foreign)
                 number += 1
             recent.append((record.row_id, ("assistant" if is_answer else "user", one.content)))
 
@@ -136,24 +138,6 @@ def within(turns: tuple[Turn, ...], most: int, count: CountTokens) -> tuple[Turn
             return (*head, *rest)
         rest = rest[2:]
     return None
-
-
-def held_out(keys: Iterable[str], share: float, seed: int = SEED) -> frozenset[str]:
-    """The keys (questions, or dialogues that name none) of the validation part: `share` of them to the nearest whole
-    number and at least one, drawn by `seed`, whatever order they come in."""
-    if not 0 <= share < 1:
-        raise UsageError(f"A validation share of {share:g} is none.", hint="Give 0 (none) to less than 1, as 0.05.")
-    distinct = sorted(set(keys))
-    if share == 0:
-        return frozenset()
-    if len(distinct) < 2:
-        raise UsageError("One dialogue cannot be split.", hint="Give more dialogues, or --validation 0.")
-    return frozenset(Random(seed).sample(distinct, min(max(round(share * len(distinct)), 1), len(distinct) - 1)))
-
-
-def split_key(record: Record | Session) -> str:
-    """All dialogues of one question go to the same side: their clients say the same."""
-    return record.source_id or record.row_id
 
 
 def counted_sessions(

@@ -36,11 +36,17 @@ COMMANDS: dict[str, Named] = {
     "batch": Named("batches", RUNS, "A run's rows through OpenAI's Batch API, or as a file for vllm run-batch."),
     "prepare": Named("corpus", DATA, "Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters."),
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
-    "export": Named("corpus", DATA, "Write the accepted dialogues in a format that trainers read."),
+    "export": Named(
+        "corpus", DATA, "Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other."
+    ),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
+    "stats": Named(
+        "stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."
+    ),
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "sft": Named(
         "training",
         CHATBOT,
@@ -60,6 +66,11 @@ COMMANDS: dict[str, Named] = {
         "chat",
         CHATBOT,
         "Talk to a counselor model in the terminal: an endpoint's, a local one, or one that you trained.",
+    ),
+    "psytest": Named(
+        "psytest",
+        CHATBOT,
+        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
     ),
     "evaluate": Named(
         "evaluate",

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from smile_async.corpus.formats import RoleMap
 
 T = TypeVar("T")
 
@@ -169,3 +172,15 @@ def grouped(command: Callable[..., T]) -> Callable[..., T]:
 def _parameter(one: "Field[Any]", hint: Any) -> inspect.Parameter:
     default = inspect.Parameter.empty if one.default is MISSING else one.default
     return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def role_map(told: str | None) -> "RoleMap | None":
+    """`CLIENT,COUNSELOR` as typed."""
+    from smile_async.corpus.formats import RoleMap
+
+    if told is None:
+        return None
+    names = [name.strip() for name in told.split(",")]
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise typer.BadParameter(f"{told!r} is not two names, as in client,counselor", param_hint="--roles")
+    return RoleMap(*names)

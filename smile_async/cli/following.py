@@ -19,14 +19,22 @@ if TYPE_CHECKING:
     from smile_async.tasks import Following
 
 PULSE = 0.5  # seconds between two readings of the gauges
+Outcome = tuple[list[str], dict[str, Any]]
 Running = Callable[["Following"], Awaitable["RunReport"]]
 
 
 def follow_run(
-    running: Running, title: str, run: Path, output: OutputFlags, observers: ObserverFlags, *, again: bool = False
+    running: Running,
+    title: str,
+    run: Path,
+    output: OutputFlags,
+    observers: ObserverFlags,
+    *,
+    again: bool = False,
+    outcome: Callable[[], Outcome] | None = None,
 ) -> None:
     """Run with signals and a progress display, print how it ended, exit with its code. `again`: rows that were set
-    aside are asked once more."""
+    aside are asked once more. `outcome` says what came of it: lines for a person, and fields for `--json`."""
     from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
     from smile_async.cli.watch import watching
@@ -49,9 +57,10 @@ def follow_run(
             print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
         raise
     status = read_status(run)
-    sys.stderr.write(report_text(report, status))
+    lines, fields = outcome() if outcome is not None else ([], {})
+    sys.stderr.write(report_text(report, status) + "".join(f"  {line}\n" for line in lines))
     if output.json:
-        print_json(status.as_json())
+        print_json({**status.as_json(), **fields})
     raise typer.Exit(report.exit_code)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smile_async.cli.commands import CHATBOT
-from smile_async.cli.flags import grouped, option
+from smile_async.cli.flags import grouped, option, role_map
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def sft(
     from smile_async.chatbot.sessions import HistoryLimits
     from smile_async.corpora import open_corpus
 
-    opened = open_corpus(corpus, roles=_roles(roles))
+    opened = open_corpus(corpus, roles=role_map(roles))
     limited = history.turns is not None or history.max_tokens is not None
     report = write_sessions(
         opened,
@@ -91,17 +91,6 @@ def _system(told: str) -> str | None:
 
     papers = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
     return None if told == "none" else papers[told]() if told in papers else told
-
-
-def _roles(told: str | None) -> Any:
-    from smile_async.corpus.formats import RoleMap
-
-    if told is None:
-        return None
-    client, comma, counselor = (part.strip() for part in told.partition(","))
-    if not (client and comma and counselor):
-        raise typer.BadParameter(f"{told!r} is not CLIENT,COUNSELOR", param_hint="--roles")
-    return RoleMap(client, counselor)
 
 
 def _counter(name: str) -> Any:

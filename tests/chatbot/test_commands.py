@@ -54,7 +54,7 @@ def test_sft_counts_what_the_authors_converter_mixes(smile: Smile, corpus: Path)
         (("--max-tokens", "9"), "--tokenizer"),
         (("--turns", "0"), "0 turns"),
         (("--validation", "2"), "0.05"),
-        (("--roles", "one"), "CLIENT,COUNSELOR"),
+        (("--roles", "one"), "client,counselor"),
         (("--legacy-history", "-f", "alpaca"), "messages"),
     ],
 )

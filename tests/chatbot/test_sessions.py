@@ -14,7 +14,6 @@ from smile_async.chatbot.sessions import (
     HistoryLimits,
     SessionCounts,
     counted_sessions,
-    held_out,
     legacy_sessions,
     sessions_of,
     within,
@@ -117,21 +116,11 @@ def test_a_token_limit_asks_for_a_tokenizer_and_counts_what_fits_nowhere() -> No
     assert counts.too_long == 2
 
 
-@given(st.integers(0, 5), st.permutations([f"q{n}" for n in range(20)]))
-def test_the_split_depends_on_seed_and_questions_alone(seed: int, order: list[str]) -> None:
-    held = held_out(order, 0.1, seed)
-    assert len(held) == 2  # a tenth of 20
-    assert held == held_out(sorted(order) * 3, 0.1, seed)
-
-
-def test_a_split_leaves_something_on_both_sides() -> None:
-    assert len(held_out("ab", 0.01)) == 1
-    assert len(held_out("ab", 0.99)) == 1
-    assert held_out("a", 0) == frozenset()
-    with pytest.raises(UsageError, match="cannot be split"):
-        held_out("aa", 0.5)
-    with pytest.raises(UsageError, match=r"1\.5"):
-        held_out("ab", 1.5)
+def test_a_share_of_nearly_everything_leaves_something_to_train_on(tmp_path: Path) -> None:
+    report = write_sessions([record("a", "cs"), record("b", "cs")], tmp_path / "out", validation=0.99)
+    assert (report.train, report.validation) == (1, 1)
+    with pytest.raises(UsageError, match="Shares of 1"):
+        write_sessions([record("a", "cs")], tmp_path / "more", validation=1)
 
 
 def test_all_dialogues_of_a_question_are_on_one_side(tmp_path: Path) -> None:
