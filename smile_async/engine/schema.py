@@ -106,7 +106,7 @@ def open_writer(folder: Path, *, durable: bool = True) -> sqlite3.Connection:
             connection.executescript(f"BEGIN IMMEDIATE;{MIGRATIONS[version]};{noted};COMMIT;")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-        connection.execute("PRAGMA cache_size=-4000")  # kB: a commit's pages are at the tables' ends; more is never read
+        connection.execute("PRAGMA cache_size=-4000")  # kB: a commit's pages are at the ends of the tables
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.DatabaseError):
