@@ -94,8 +94,13 @@ class Transport:
         way = "httpx client of the user" if self._theirs else "own connections"
         return f"<Transport over {way}, {self._timeouts!s}>"
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, HttpAnswer | Failure]:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
         """One attempt. Raises `SettingsError` for what no attempt can pass (a CA file that cannot be read)."""
+        posting = self._posting(url, headers, body)
+        del body  # not held while the answer is awaited: thousands may be in flight
+        return await posting
+
+    def _posting(self, url: str, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, HttpAnswer | Failure]:
         if self._theirs is not None:
             return self._post_through(self._theirs, url, headers, body)
         place = self._places[url] if url in self._places else self._place(url)

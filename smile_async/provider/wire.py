@@ -249,7 +249,7 @@ class Wire:
     def post(self, place: Place, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, Outcome]:
         """One request, one attempt. Raises `SettingsError` for headers and certificates that cannot be used.
 
-        No coroutine: none shall hold the body while the answer is awaited, with thousands in flight.
+        No coroutine: none shall hold the body while the answer is awaited.
         """
         request = b"".join((self._head_for(place, headers), str(len(body)).encode(), b"\r\n\r\n", body))
         return self._exchange(place, request) if self._free is None else self._exchange_in_turn(place, request)

@@ -7,7 +7,7 @@ import socket
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import uvloop
@@ -85,6 +85,32 @@ def test_connections_are_reused_and_the_last_used_goes_first(loop: str) -> None:
         assert max(seen.earlier for seen in wire.seen) == 5
 
     run(sends(OK), act, loop)
+
+
+class Body(bytes):
+    """Tells when nobody holds it any more."""
+
+    gone: ClassVar[list[int]] = []
+
+    def __del__(self) -> None:
+        self.gone.append(len(self))
+
+
+def test_a_body_is_not_kept_while_its_answer_is_awaited(loop: str) -> None:
+    """Thousands may be in flight: when the server has the request, nobody here holds it."""
+    Body.gone.clear()
+    held: list[int] = []
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        held.append(len(seen.body) - sum(Body.gone))
+        writer.write(OK)
+        return True
+
+    async def act(wire: Wire, transport: Transport) -> None:
+        answered(await transport.post(wire.url(), HEADERS, Body(b"x" * 5_000)))
+        assert held == [0]
+
+    run(script, act, loop)
 
 
 def test_an_idle_connection_closes_by_itself(loop: str) -> None:
