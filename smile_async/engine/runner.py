@@ -379,6 +379,8 @@ class Runner(Generic[Item, Value]):
         settled = settle_failure(
             job, attempt.number, failure, charged=charged, cost_usd=cost, endpoint=lane.name, took=took
         )
+        if limited and isinstance(decision, Again):
+            decision = lane.reconsider(decision, told=failure.retry_after is not None)
         decision = self._elsewhere(settled, lane, decision, failure, charged=charged)
         if limited and len(self._gate.lanes) > 1:
             job = job.evolve(avoid=lane.name)
