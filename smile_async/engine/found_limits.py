@@ -30,12 +30,12 @@ RATE_COUNT = 60.0  # requests: a rate is kept to over so many
 STEP, STEP_MOST = 1.02, 1.1  # growth of what was found, a try; its rest doubles while nobody refuses
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
-SENSELESS = 5  # refusals in spite of what was found, each soon after the one before: it refuses at random
-CUT, CUT_MOST = 0.85, 0.7  # of a rate that did not keep the server from refusing: so much is tried next
+SENSELESS = 3  # refusals in spite of what was found, each soon after the one before: it refuses at random
+CUT, CUT_MOST = 0.93, 0.7  # of a rate that did not keep the server from refusing: so much is tried next
 BINDING = 0.85  # of what was found must have been used, or a little more says nothing
 HOLDS = 300  # requests: what keeps the server from refusing for so long is true
-FADING = 1 / 100  # weight of one request in the share of refusals
-MANY = 0.12  # of requests: so many refusals are not random
+FADING = 1 / 50  # weight of one request in the share of refusals
+MANY = 0.15  # of requests: so many refusals are not random
 GRAIN = 0.01  # seconds that the log tells apart
 
 
@@ -78,8 +78,8 @@ class _Found:
     period: float
     quiet: float = QUIET
     step: float = STEP
+    met: float = math.inf  # refused at so much, in a try
     tried: bool = False
-    cuts: int = 0  # in a row, each refused again
     since: int = 0  # requests since it was last changed
 
 
@@ -98,6 +98,7 @@ class FoundLimits:
     _found: _Found | None = None
     _in_vain: int = 0  # refusals in a row in spite of what had been found
     _senseless: int = SENSELESS
+    _random_from: int = 0  # requests ever admitted, when it began
     _share: float = 0.0  # of refusals, fading
 
     def __repr__(self) -> str:
@@ -174,6 +175,8 @@ class FoundLimits:
             return None
         if found.tried:  # and nobody refused: more
             found.step, found.quiet = min(1 + (found.step - 1) * 2, STEP_MOST), max(found.quiet / 2, QUIET)
+        if found.limit * found.step >= found.met:
+            found.step = STEP
         found.tried, found.since = True, 0
         found.limit *= found.step
         return Finding("window", found.limit, found.period)
@@ -259,16 +262,15 @@ class FoundLimits:
         if found.kind == "places" and refusal.in_flight >= NEAR * found.limit:
             return Finding("places", refusal.in_flight)
         if found.tried:
-            found.limit, found.quiet = max(found.limit / found.step, 1.0), min(found.quiet * 2, QUIET_MOST)
-            if found.kind == "rate" and (rate := self._rate()):
-                found.limit = min(found.limit, max(rate * MARGIN * found.period, found.limit * CUT))
+            found.met, found.quiet = found.limit, min(found.quiet * 2, QUIET_MOST)
+            found.limit = max(found.limit / found.step, 1.0)
             found.tried, found.step = False, STEP
             return Finding("window", found.limit, found.period)
         self._in_vain = 1 if since >= HOLDS else self._in_vain + 1
         if self._in_vain >= self._senseless and self._share < MANY:
             self._found, self.at_random, self._ramp_from = None, True, None
             self._refusals.clear()
-            self._senseless += 3
+            self._random_from = self._total
             return Finding("free", math.inf)
         if since >= HOLDS:  # it has been true for long
             found.limit = max(found.limit * MARGIN, 1.0)
@@ -277,6 +279,8 @@ class FoundLimits:
         return Finding("free", math.inf) if finding is None and self._found is None else finding
 
     def _start_over(self) -> None:
+        if self._total - self._random_from < HOLDS:  # it was not so: be slower to believe it
+            self._senseless += 2
         self.at_random, self._found, self._open, self._in_vain = False, None, None, 0
         self._refusals.clear()
 
