@@ -284,14 +284,17 @@ def test_who_was_stopped_does_not_use_a_connection_that_was_closed_meanwhile(loo
         server.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
 
+        async def twice(transport: Transport) -> list[Outcome]:
+            return [await transport.post(url, HEADERS, b"{}") for _ in range(2)]
+
         async def main() -> list[Outcome]:
             transport = Transport()
             try:
-                first = asyncio.create_task(transport.post(url, HEADERS, b"{}"))
+                asking = asyncio.create_task(twice(transport))
                 while not (transport._wire and any(not it.is_idle for it in transport._wire._connections)):
                     await asyncio.sleep(0.001)
                 sleep_through(LONG_AGO)
-                return [await first, await transport.post(url, HEADERS, b"{}")]
+                return await asking
             finally:
                 await transport.aclose()
 
