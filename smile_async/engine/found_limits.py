@@ -264,6 +264,8 @@ class FoundLimits:
         if found.tried:
             found.met, found.quiet = found.limit, min(found.quiet * 2, QUIET_MOST)
             found.limit = max(found.limit / found.step, 1.0)
+            if found.kind == "rate" and (rate := self._rate()):  # the bucket was empty at both: so much it lets through
+                found.limit = min(found.limit, max(rate * MARGIN * found.period, found.limit * CUT))
             found.tried, found.step = False, STEP
             return Finding("window", found.limit, found.period)
         self._in_vain = 1 if since >= HOLDS else self._in_vain + 1

@@ -116,7 +116,12 @@ FATAL = frozenset({FailureKind.AUTH, FailureKind.UNKNOWN_MODEL, FailureKind.QUOT
 PERHAPS_BILLED = frozenset({
     FailureKind.DISCONNECTED, FailureKind.TIMEOUT, FailureKind.BROKEN_BODY, FailureKind.GATEWAY
 })  # fmt: skip
-"""Kinds after which the server may have charged for an answer that never arrived."""
+"""Kinds after which the server may have charged for an answer that never arrived. A gateway that gave up (504) or lost
+the server (502) says nothing of what the server did meanwhile."""
+
+
+REFUSED = frozenset({FailureKind.RATE_LIMITED, FailureKind.TOO_LARGE})
+"""Kinds of what no limit of the server counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,9 @@ _BY_STATUS = {
     409: FailureKind.RATE_LIMITED,
     425: FailureKind.RATE_LIMITED,
     429: FailureKind.RATE_LIMITED,
+    502: FailureKind.GATEWAY,
     503: FailureKind.OVERLOADED,
+    504: FailureKind.GATEWAY,
     529: FailureKind.OVERLOADED,
 }
 _HINTS = {
@@ -95,6 +97,10 @@ _HINTS = {
     402: "the account is empty",
     403: "the key may not use this model or address",
     407: "the proxy wants a user and password: put them into HTTPS_PROXY",
+}
+_KIND_HINTS = {
+    FailureKind.QUOTA_EXHAUSTED: "the account is empty or its quota used up",
+    FailureKind.TOO_LARGE: "the request alone is more than this endpoint's limit of tokens",
 }
 _NO_SUCH_PATH = frozenset({"", "not found", "resource not found"})  # no JSON, FastAPI's answer (vLLM), Azure's
 _MODEL_HINT = "the server does not know the model"
@@ -240,10 +246,8 @@ def _hint(status: int, kind: FailureKind, error: ErrorBody) -> str:
         return _DEPLOYMENT_HINT
     if kind is FailureKind.UNKNOWN_MODEL:
         return _MODEL_HINT if error.message.lower() not in _NO_SUCH_PATH else _ADDRESS_HINT
-    if kind is FailureKind.QUOTA_EXHAUSTED:
-        return "the account is empty or its quota used up"
-    if kind is FailureKind.TOO_LARGE:
-        return "the request alone is more than this endpoint's limit of tokens"
+    if kind in _KIND_HINTS:
+        return _KIND_HINTS[kind]
     if kind is FailureKind.BAD_REQUEST:
         return _parameter_hint(error.message.lower())
     return _HINTS.get(status, "") if kind is _BY_STATUS.get(status) else ""

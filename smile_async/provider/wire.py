@@ -118,10 +118,10 @@ class Origin:
     def take(self, now: float) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.is_open and now - connection.last < IDLE and now >= self.wariness.until:
-                # Of a process that was stopped the answer has waited, and perhaps the close behind it.
-                if now - connection.started < LONG_AGO or not connection.has_ended():
-                    return connection
+            fit = connection.is_open and now - connection.last < IDLE and now >= self.wariness.until
+            # Of a process that was stopped the answer has waited, and perhaps the close behind it.
+            if fit and (now - connection.started < LONG_AGO or not connection.has_ended()):
+                return connection
             connection.abort()
         return None
 

@@ -291,8 +291,7 @@ def test_who_was_stopped_does_not_use_a_connection_that_was_closed_meanwhile(loo
             transport = Transport()
             try:
                 asking = asyncio.create_task(twice(transport))
-                while not (transport._wire and any(not it.is_idle for it in transport._wire._connections)):
-                    await asyncio.sleep(0.001)
+                await until(lambda: any(not it.is_idle for it in getattr(transport._wire, "_connections", ())))
                 sleep_through(LONG_AGO)
                 return await asking
             finally:
