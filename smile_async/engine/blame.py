@@ -53,8 +53,8 @@ def elsewhere(
 ) -> tuple[Decision, float | None]:
     """What ends a run at its only endpoint only rests one of several, and its rows go elsewhere at once.
 
-    Returns what becomes of the row, and the seconds that the endpoint rests (infinite: it is given up), or None. `rest`:
-    at least so long."""
+    Returns what becomes of the row, and the seconds that the endpoint rests: `rest` at least, infinite when it is given
+    up, None when it goes on."""
     others = at.others
     if failure.kind is FailureKind.TOO_LARGE and any(other.name not in job.unfit for other in others):
         return Again(0.0), None  # another may allow more

@@ -28,6 +28,9 @@ ENOUGH = 4  # requests admitted between two refusals that measure a rate
 MARGIN = 0.98  # of a rate that was measured
 RATE_COUNT = 60.0  # requests: a rate is kept to over so many
 STEP, STEP_MOST = 1.02, 1.1  # growth of what was found, a try; its rest doubles while nobody refuses
+GUESS_QUIET, GUESS_STEP = 4.0, 1.3  # the same, and seconds before it, of a rate above which nobody has refused yet
+GUESS_PERIOD = 20.0  # seconds: a window that is longer was seen too well to be one
+LOOK_AGAIN = 8  # requests later
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
 SENSELESS = 4  # refusals in spite of what was found, each soon after the one before: it refuses at random
@@ -79,6 +82,7 @@ class _Found:
     quiet: float = QUIET
     step: float = STEP
     met: float = math.inf  # refused at so much, in a try
+    at: float = -math.inf  # when it was last changed
     tried: bool = False
     since: int = 0  # requests since it was last changed
 
@@ -158,26 +162,33 @@ class FoundLimits:
         if self._open is not None or not fresh:
             if self._open is not None and in_flight < self._open.in_flight:
                 self._open.in_flight = in_flight  # of the first that was refused: the others had left after it
-            if self._ramp_from is not None:
-                self._ramp_from = max(self._ramp_from, now + hold)
             return
         self._open = _Refusal(sent.at, in_flight)
-        if self._found is None:
+        found = self._found
+        if found is None or not (found.tried or found.kind == "places" or found.since >= HOLDS):
             self._ramp_from = now + hold
 
     def grow(self, now: float) -> Finding | None:
         """Nobody has refused for a while, and what was found is what holds requests back: a little more."""
         found = self._found
-        if found is None or found.kind == "places" or found.since < max(found.quiet, found.limit):
+        if found is None or found.kind == "places":
+            return None
+        guess = math.isinf(found.met) and found.period <= GUESS_PERIOD  # it may be far too low: nobody has refused more
+        if found.since < (min(found.limit, ENOUGH) if guess else max(found.quiet, found.limit)):
+            return None
+        if guess and now - found.at < GUESS_QUIET:
             return None
         if self._admitted(now, found.period) < BINDING * found.limit:  # it is something else that holds them back
-            found.since = 0
+            found.since -= LOOK_AGAIN
             return None
         if found.tried:  # and nobody refused: more
-            found.step, found.quiet = min(1 + (found.step - 1) * 2, STEP_MOST), max(found.quiet / 2, QUIET)
+            found.step, found.quiet = (
+                min(1 + (found.step - 1) * 2, GUESS_STEP if guess else STEP_MOST),
+                max(found.quiet / 2, QUIET),
+            )
         if found.limit * found.step >= found.met:
             found.step = STEP
-        found.tried, found.since = True, 0
+        found.tried, found.since, found.at = True, 0, now
         found.limit *= found.step
         return Finding("window", found.limit, found.period)
 
@@ -243,7 +254,7 @@ class FoundLimits:
                 rate = min(max(rate * MARGIN, was * CUT_MOST), was * CUT) / MARGIN
             period = max(1.0, RATE_COUNT / rate)
             finding = Finding("rate", rate * MARGIN * period, period)
-        self._found = _Found(finding.what, finding.value, finding.period)
+        self._found = _Found(finding.what, finding.value, finding.period, at=refusals[-1].at)
         if before is not None:
             self._found.quiet = before.quiet
         return finding
