@@ -28,15 +28,13 @@ ENOUGH = 4  # requests admitted between two refusals that measure a rate
 MARGIN = 0.98  # of a rate that was measured
 RATE_COUNT = 60.0  # requests: a rate is kept to over so many
 STEP, STEP_MOST = 1.02, 1.1  # growth of what was found, a try; its rest doubles while nobody refuses
-GUESS_QUIET, GUESS_STEP = 4.0, 1.3  # the same, and seconds before it, of a rate above which nobody has refused yet
-GUESS_PERIOD = 20.0  # seconds: a window that is longer was seen too well to be one
 LOOK_AGAIN = 8  # requests later
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
 SENSELESS = 4  # refusals in spite of what was found, each soon after the one before: it refuses at random
 CUT, CUT_MOST = 0.93, 0.7  # of a rate that did not keep the server from refusing: so much is tried next
 BINDING = 0.85  # of what was found must have been used, or a little more says nothing
-HOLDS = 300  # requests: what keeps the server from refusing for so long is true
+HOLDS = 200  # requests: what keeps the server from refusing for so long is true
 FADING = 1 / 50  # weight of one request in the share of refusals
 MANY = 0.15  # of requests: so many refusals are not random
 GRAIN = 0.01  # seconds that the log tells apart
@@ -82,7 +80,6 @@ class _Found:
     quiet: float = QUIET
     step: float = STEP
     met: float = math.inf  # refused at so much, in a try
-    at: float = -math.inf  # when it was last changed
     tried: bool = False
     since: int = 0  # requests since it was last changed
 
@@ -100,6 +97,7 @@ class FoundLimits:
     _open: _Refusal | None = None  # others may still come back refused with it
     _ramp_from: float | None = None
     _found: _Found | None = None
+    _quietly: int = 0  # requests since the last refusal
     _in_vain: int = 0  # refusals in a row in spite of what had been found
     _senseless: int = SENSELESS
     _random_from: int = 0  # requests ever admitted, when it began
@@ -129,6 +127,8 @@ class FoundLimits:
         """One goes, as the `in_flight`-th; `places` are allowed in flight. Beside what `refused` wants to know of it
         stands what the refusals before it showed."""
         finding = self._close() if self._open is not None else None
+        if finding is not None and self.at_random:
+            self._ramp_from = now  # not all at once: perhaps it is not so
         log = self._log
         self._began = min(self._began, now)
         if not log or now - log[-1].at > GRAIN:
@@ -140,6 +140,7 @@ class FoundLimits:
         sent.most = max(sent.most, in_flight)
         self._total += 1
         self._share -= self._share * FADING
+        self._quietly += 1
         if self._found is not None:
             self._found.since += 1
         if self._ramp_from is not None and in_flight >= places:
@@ -173,22 +174,19 @@ class FoundLimits:
         found = self._found
         if found is None or found.kind == "places":
             return None
-        guess = math.isinf(found.met) and found.period <= GUESS_PERIOD  # it may be far too low: nobody has refused more
-        if found.since < (min(found.limit, ENOUGH) if guess else max(found.quiet, found.limit)):
-            return None
-        if guess and now - found.at < GUESS_QUIET:
+        if found.since < max(found.quiet, found.limit):
             return None
         if self._admitted(now, found.period) < BINDING * found.limit:  # it is something else that holds them back
             found.since -= LOOK_AGAIN
             return None
         if found.tried:  # and nobody refused: more
             found.step, found.quiet = (
-                min(1 + (found.step - 1) * 2, GUESS_STEP if guess else STEP_MOST),
+                min(1 + (found.step - 1) * 2, STEP_MOST),
                 max(found.quiet / 2, QUIET),
             )
         if found.limit * found.step >= found.met:
             found.step = STEP
-        found.tried, found.since, found.at = True, 0, now
+        found.tried, found.since = True, 0
         found.limit *= found.step
         return Finding("window", found.limit, found.period)
 
@@ -238,13 +236,13 @@ class FoundLimits:
         refusals, before = self._refusals, self._found
         if len(refusals) < 2:
             return None
-        log, since = [sent for sent in self._log if sent.count], refusals[0].at
+        log = [sent for sent in self._log if sent.count]
         held = min(refusal.in_flight for refusal in refusals)
-        least = float(sum(sent.count for sent in log if sent.at >= since and sent.most > held)) if held else math.inf
+        least = float(sum(sent.count for sent in log if sent.most > held)) if held else math.inf
         finding = Finding("places", max(1, held))
         for number, period in enumerate(PERIODS):
             count = min(refusal.counts[number] for refusal in refusals)
-            if count >= ENOUGH and (against := _admitted_above(log, period, count, since)) < least:
+            if count >= ENOUGH and (against := _admitted_above(log, period, count)) < least:
                 least, finding = against, Finding("window", count, period)
         if least > SHARE * len(refusals):
             if (rate := self._rate()) is None:
@@ -254,7 +252,7 @@ class FoundLimits:
                 rate = min(max(rate * MARGIN, was * CUT_MOST), was * CUT) / MARGIN
             period = max(1.0, RATE_COUNT / rate)
             finding = Finding("rate", rate * MARGIN * period, period)
-        self._found = _Found(finding.what, finding.value, finding.period, at=refusals[-1].at)
+        self._found = _Found(finding.what, finding.value, finding.period)
         if before is not None:
             self._found.quiet = before.quiet
         return finding
@@ -269,7 +267,7 @@ class FoundLimits:
         """Refused in spite of what was found."""
         found = self._found
         assert found is not None
-        since, found.since = found.since, 0
+        since, found.since, self._quietly = self._quietly, 0, 0
         if found.kind == "places" and refusal.in_flight >= NEAR * found.limit:
             return Finding("places", refusal.in_flight)
         if found.tried:
@@ -281,7 +279,7 @@ class FoundLimits:
             return Finding("window", found.limit, found.period)
         self._in_vain = 1 if since >= HOLDS else self._in_vain + 1
         if self._in_vain >= self._senseless and self._share < MANY:
-            self._found, self.at_random, self._ramp_from = None, True, None
+            self._found, self.at_random = None, True
             self._refusals.clear()
             self._random_from = self._total
             return Finding("free", math.inf)
@@ -298,14 +296,13 @@ class FoundLimits:
         self._refusals.clear()
 
 
-def _admitted_above(log: Sequence[Sent], period: float, count: int, since: float) -> int:
-    """How many have been admitted since then though so many or more had been in the period before."""
+def _admitted_above(log: Sequence[Sent], period: float, count: int) -> int:
+    """How many have been admitted though so many or more had been in the period before."""
     inside = first = above = 0
     for sent in log:
         while log[first].at <= sent.at - period:
             inside -= log[first].count
             first += 1
         inside += sent.count
-        if sent.at >= since:
-            above += min(max(0, inside - count - 1), sent.count)
+        above += min(max(0, inside - count - 1), sent.count)
     return above
