@@ -238,7 +238,7 @@ class FoundLimits:
             return None
         log = [sent for sent in self._log if sent.count]
         held = min(refusal.in_flight for refusal in refusals)
-        least = float(sum(sent.count for sent in log if sent.most > held)) if held else math.inf
+        least = float(sum(sent.count for sent in log if sent.most > held + 1 + held // 20)) if held else math.inf
         finding = Finding("places", max(1, held))
         for number, period in enumerate(PERIODS):
             count = min(refusal.counts[number] for refusal in refusals)
@@ -270,6 +270,8 @@ class FoundLimits:
         since, found.since, self._quietly = self._quietly, 0, 0
         if found.kind == "places" and refusal.in_flight >= NEAR * found.limit:
             return Finding("places", refusal.in_flight)
+        if since >= HOLDS:
+            self._in_vain = 0
         if found.tried:
             found.met, found.quiet = found.limit, min(found.quiet * 2, QUIET_MOST)
             found.limit = max(found.limit / found.step, 1.0)
@@ -277,7 +279,7 @@ class FoundLimits:
                 found.limit = min(found.limit, max(rate * MARGIN * found.period, found.limit * CUT))
             found.tried, found.step = False, STEP
             return Finding("window", found.limit, found.period)
-        self._in_vain = 1 if since >= HOLDS else self._in_vain + 1
+        self._in_vain += 1
         if self._in_vain >= self._senseless and self._share < MANY:
             self._found, self.at_random = None, True
             self._refusals.clear()
