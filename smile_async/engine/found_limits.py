@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 RAMP = 0.5  # seconds in which the number that may be in flight after a refusal doubles
+SLOWER = 3  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
 PERIODS = (1.0, 2.0, 5.0, 6.0, 10.0, 15.0, 20.0, 30.0, 60.0)  # seconds of windows that are thought of
 MEMORY = 180.0  # seconds: refusals that are compared
 MOST = 5  # of them
@@ -97,6 +98,7 @@ class FoundLimits:
     _open: _Refusal | None = None  # others may still come back refused with it
     _ramp_from: float | None = None
     _found: _Found | None = None
+    _empty: bool = False  # nothing was admitted between the last two refusals
     _quietly: int = 0  # requests since the last refusal
     _in_vain: int = 0  # refusals in a row in spite of what had been found
     _senseless: int = SENSELESS
@@ -119,8 +121,9 @@ class FoundLimits:
         since = now - self._ramp_from
         if since < 0:
             return -since
-        if in_flight + 1 > 2.0 ** min(since / RAMP, 20):
-            return math.log2(in_flight + 1) * RAMP - since + 1e-3
+        ramp = RAMP * SLOWER if self._empty else RAMP
+        if in_flight + 1 > 2.0 ** min(since / ramp, 20):
+            return math.log2(in_flight + 1) * ramp - since + 1e-3
         return 0.0
 
     def started(self, now: float, in_flight: int, places: int) -> tuple[Sent, Finding | None]:
@@ -209,6 +212,7 @@ class FoundLimits:
             refusal.in_flight = min(refusal.in_flight, refusals.pop().in_flight)
             again = True
         refusals.append(refusal)
+        self._empty = again
         if again:
             return None
         return self._explain() if self._found is None else self._again(refusal)
@@ -242,7 +246,7 @@ class FoundLimits:
         finding = Finding("places", max(1, held))
         for number, period in enumerate(PERIODS):
             count = min(refusal.counts[number] for refusal in refusals)
-            if count >= ENOUGH and (against := _admitted_above(log, period, count)) < least:
+            if count >= ENOUGH and (against := _admitted_above(log, period, count, refusals[0].at)) < least:
                 least, finding = against, Finding("window", count, period)
         if least > SHARE * len(refusals):
             if (rate := self._rate()) is None:
@@ -298,13 +302,14 @@ class FoundLimits:
         self._refusals.clear()
 
 
-def _admitted_above(log: Sequence[Sent], period: float, count: int) -> int:
-    """How many have been admitted though so many or more had been in the period before."""
+def _admitted_above(log: Sequence[Sent], period: float, count: int, since: float) -> int:
+    """How many have been admitted since then though so many or more had been in the period before."""
     inside = first = above = 0
     for sent in log:
         while log[first].at <= sent.at - period:
             inside -= log[first].count
             first += 1
         inside += sent.count
-        above += min(max(0, inside - count - 1), sent.count)
+        if sent.at >= since:
+            above += min(max(0, inside - count - 1), sent.count)
     return above
