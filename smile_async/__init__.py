@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smile_async.corpora import Corpus, open_corpus
+    from smile_async.corpus.statistics import corpus_statistics
     from smile_async.dialogue.model import Dialogue, QAPair, Utterance
     from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, Usage
     from smile_async.engine.run import RunReport, StopSwitch, run
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from smile_async.prompt.recipe import Recipe, load_recipe
     from smile_async.run_folder import RunStatus, export_corpus, read_status, records
     from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
+    from smile_async.tasks import Following, Keeping, run_task
 
 _HOMES = {
+    "smile_async.corpora": ("Corpus", "open_corpus"),
+    "smile_async.corpus.statistics": ("corpus_statistics",),
     "smile_async.dialogue.model": ("Dialogue", "QAPair", "Utterance"),
     "smile_async.engine.job": ("Failure", "FailureKind", "Message", "Reply", "Request", "Usage"),
     "smile_async.engine.run": ("RunReport", "StopSwitch", "run"),
@@ -33,16 +38,20 @@ _HOMES = {
     "smile_async.prompt.recipe": ("Recipe", "load_recipe"),
     "smile_async.run_folder": ("RunStatus", "export_corpus", "read_status", "records"),
     "smile_async.settings": ("Endpoint", "Intake", "Limits", "Prices", "RetryPolicy", "Sampling", "Timeouts"),
+    "smile_async.tasks": ("Following", "Keeping", "run_task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Accepted",
+    "Corpus",
     "Dialogue",
     "Endpoint",
     "Failure",
     "FailureKind",
+    "Following",
     "Intake",
+    "Keeping",
     "Limits",
     "Message",
     "Options",
@@ -63,15 +72,18 @@ __all__ = [
     "Timeouts",
     "Usage",
     "Utterance",
+    "corpus_statistics",
     "export_corpus",
     "generate_corpus",
     "load_recipe",
+    "open_corpus",
     "plan_corpus",
     "read_status",
     "records",
     "resume_corpus",
     "revalidate_corpus",
     "run",
+    "run_task",
 ]
 
 

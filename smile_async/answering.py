@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,27 +12,38 @@ from smile_async.engine.lane import Served
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.options import Options
-from smile_async.prompt.recipe import Recipe
-from smile_async.settings import Endpoint, Limits, Quota, Timeouts
+from smile_async.settings import Endpoint, Limits, Quota, Sampling, Timeouts
 
 if TYPE_CHECKING:
     import httpx
 
     from smile_async.provider.dialect import Dialect
+    from smile_async.provider.embeddings import Encoding
 
 LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)  # a busy laptop is slow, and giving up would only begin anew
 OTHER_FILES = 64  # the source, the ledger and its side files, name look-ups: all that is no request
 
 
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """That vectors are asked for: how a server sends them, and of how many numbers, where its model can choose."""
+
+    encoding: "Encoding" = "base64"
+    dimensions: int | None = None
+
+
 @asynccontextmanager
 async def answering(
     provider: Provider | Endpoint | Sequence[Endpoint],
-    recipe: Recipe,
+    sampling: Sampling,
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
+    *,
+    embeddings: Embeddings | None = None,
 ) -> AsyncIterator[tuple[list[Served], Limits]]:
-    """Whom to ask, open while the block runs, and the limits that suit them."""
+    """Whom to ask, open while the block runs, and the limits that suit them. `sampling` is what counts, the options'
+    own included. `embeddings`: vectors are asked for, not words."""
     if isinstance(provider, Endpoint):
         provider = [provider]
     elif not isinstance(provider, Sequence):
@@ -43,7 +54,8 @@ async def answering(
         served: list[Served] = []
         for endpoint in provider:
             at = replace(options, limits=limits)
-            served.append(await stack.enter_async_context(_served(endpoint, recipe, at, client, notify)))
+            opened = _served(endpoint, sampling, at, client, notify, embeddings)
+            served.append(await stack.enter_async_context(opened))
         names = told_apart([one.name for one in served])
         yield [replace(one, name=name) for one, name in zip(served, names, strict=True)], limits
 
@@ -68,18 +80,22 @@ def _within_open_files(endpoints: Sequence[Endpoint], limits: Limits, notify: Ca
 @asynccontextmanager
 async def _served(
     endpoint: Endpoint,
-    recipe: Recipe,
+    sampling: Sampling,
     options: Options,
     client: "httpx.AsyncClient | None",
     notify: Callable[[str], None],
+    embeddings: Embeddings | None,
 ) -> AsyncIterator[Served]:
     """One endpoint, open while the block runs."""
     quota = endpoint.quota
     async with AsyncExitStack() as stack:
-        if endpoint.provider == "local":
-            asked, quota = await stack.enter_async_context(_local(endpoint, recipe, options, notify))
+        if endpoint.provider == "local" and embeddings is not None:
+            asked, quota = _embedded(endpoint, options)
+            stack.push_async_callback(asked.aclose)
+        elif endpoint.provider == "local":
+            asked, quota = await stack.enter_async_context(_local(endpoint, sampling, options, notify))
         else:
-            asked = provider_for(endpoint, recipe, options, client)
+            asked = provider_for(endpoint, sampling, options, client, embeddings)
             stack.push_async_callback(asked.aclose)
         yield Served(asked, name_of(endpoint), quota, endpoint.prices, endpoint.weight)
 
@@ -105,7 +121,7 @@ def told_apart(names: Sequence[str]) -> list[str]:
 
 @asynccontextmanager
 async def _local(
-    endpoint: Endpoint, recipe: Recipe, options: Options, notify: Callable[[str], None]
+    endpoint: Endpoint, sampling: Sampling, options: Options, notify: Callable[[str], None]
 ) -> AsyncIterator[tuple[Provider, Quota | None]]:
     from smile_async.provider.local import local_endpoint
 
@@ -115,11 +131,26 @@ async def _local(
             quota = quota.model_copy(update={"concurrency": served.concurrency})
         timeouts = options.timeouts if options.timeouts.model_fields_set else LOCAL_TIMEOUTS
         at = Endpoint(base_url=served.base_url, model=served.model, api_key_env="", quota=quota)
-        asked = provider_for(at, recipe, replace(options, timeouts=timeouts))
+        asked = provider_for(at, sampling, replace(options, timeouts=timeouts))
         try:
             yield asked, quota
         finally:
             await asked.aclose()
+
+
+def _embedded(endpoint: Endpoint, options: Options) -> tuple[Provider, Quota]:
+    """The embedded embedding model, one text at a time or nearly so."""
+    from smile_async.provider.e5 import CONCURRENCY, E5Provider
+
+    if endpoint.model:
+        raise SettingsError(
+            f"The embedded embedding model has no choice of models, and {endpoint.model!r} was named.",
+            hint="Leave --model out, or name a server: --base-url.",
+        )
+    quota: Quota = endpoint.quota or options.limits
+    if "concurrency" not in quota.model_fields_set:
+        quota = quota.model_copy(update={"concurrency": CONCURRENCY})
+    return E5Provider(), quota
 
 
 def _model_file(endpoint: Endpoint) -> Path | None:
@@ -132,19 +163,24 @@ def _model_file(endpoint: Endpoint) -> Path | None:
     return Path(endpoint.model) if endpoint.model else None
 
 
-def dialect_of(endpoint: Endpoint, recipe: Recipe, options: Options) -> "Dialect":
+def dialect_of(endpoint: Endpoint, sampling: Sampling, embeddings: Embeddings | None = None) -> "Dialect":
     """How the endpoint, which is a server's (not local), is spoken to.
 
     Raises `SettingsError` for an address, a key or a sampling that cannot be used.
     """
-    from smile_async.provider.dialects import dialect_for
+    from smile_async.provider.dialects import dialect_for, embedding_dialect_for
 
-    sampling = options.sampling.over(recipe.sampling).model_copy(update={"max_tokens": None})  # the request's
-    return dialect_for(endpoint, sampling)
+    if embeddings is not None:
+        return embedding_dialect_for(endpoint, sampling, encoding=embeddings.encoding, dimensions=embeddings.dimensions)
+    return dialect_for(endpoint, sampling.model_copy(update={"max_tokens": None}))  # that is the request's
 
 
 def provider_for(
-    endpoint: Endpoint, recipe: Recipe, options: Options, client: "httpx.AsyncClient | None" = None
+    endpoint: Endpoint,
+    sampling: Sampling,
+    options: Options,
+    client: "httpx.AsyncClient | None" = None,
+    embeddings: Embeddings | None = None,
 ) -> Provider:
     """Who is asked at this endpoint, which is a server's (not local). The caller closes it: `aclose`.
 
@@ -153,4 +189,4 @@ def provider_for(
     from smile_async.provider.server import ServerProvider
 
     # The gate bounds what is in flight, and may be told another number while the run goes on.
-    return ServerProvider(dialect_of(endpoint, recipe, options), timeouts=options.timeouts, client=client)
+    return ServerProvider(dialect_of(endpoint, sampling, embeddings), timeouts=options.timeouts, client=client)

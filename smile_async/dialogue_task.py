@@ -72,6 +72,7 @@ def dialogue_task(
         dump_item=Seed.dump,
         load_item=Seed.load,
         dump_value=dump_spoken,
+        load_value=load_spoken,
         identity={
             "recipe": recipe.name,
             "recipe_version": recipe.version,
@@ -86,6 +87,10 @@ def dialogue_task(
 def dump_spoken(spoken: Sequence[Spoken]) -> bytes:
     """A dialogue as the ledger keeps it: a JSON list of {role, content}, the released corpus's own shape."""
     return orjson.dumps([{"role": role, "content": content} for role, content in spoken])
+
+
+def load_spoken(data: bytes) -> list[Spoken]:
+    return [(one["role"], one["content"]) for one in orjson.loads(data)]
 
 
 def load_dialogue(data: bytes) -> Dialogue:

@@ -64,6 +64,20 @@ class SourceError(UsageError):
         self.skippable = skippable
 
 
+class CorpusError(UsageError):
+    """A corpus cannot be opened, or one record of it not be read.
+
+    `file` is the path as given, `row` the line of a JSONL file or the place in a JSON array or Parquet file, from 1
+    (None: the file as a whole).
+    """
+
+    def __init__(self, problem: str, *, file: str, row: int | None = None, hint: str = "") -> None:
+        super().__init__(f"{file}{'' if row is None else f', row {row}'}: {problem}", hint=hint)
+        self.file = file
+        self.row = row
+        self.problem = problem
+
+
 class RunNotFoundError(UsageError):
     """The folder named is not a run."""
 

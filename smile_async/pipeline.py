@@ -1,16 +1,11 @@
 """`generate_corpus`: source, recipe, engine, rules and corpus, wired together. The command line calls only this."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-
-from pydantic import SecretStr
 
 from smile_async import run_folder
-from smile_async.answering import answering
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
@@ -18,13 +13,15 @@ from smile_async.engine.events import Listener
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge
-from smile_async.engine.run import RunReport, StopSwitch, run
+from smile_async.engine.run import RunReport, StopSwitch
 from smile_async.engine.task import Provider, Task
-from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SettingsError, SmileError
+from smile_async.errors import RunMismatchError, RunNotFoundError
+from smile_async.notes import endpoint_notes, endpoints_of, noted_endpoints, read_notes
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe, load_recipe
 from smile_async.rows import Given, Seed, expected_rows, opened, rows_identity, seeds
 from smile_async.settings import Endpoint
+from smile_async.tasks import Following, Keeping, ask_all
 
 if TYPE_CHECKING:
     import httpx
@@ -64,33 +61,16 @@ async def generate_corpus(
     """
     folder = Path(out)
     plan = planned(source, folder, provider, options or Options(), notify)
-    options = plan.options
-    async with answering(provider, plan.recipe, options, client, notify) as (asked, limits):
-        try:
-            report = await run(
-                plan.task,
-                plan.rows,
-                folder,
-                provider=asked,
-                limits=limits,
-                retry=options.retry,
-                prices=options.prices,
-                notes=plan.notes,
-                listener=listener,
-                stop=stop,
-                pulse=pulse,
-                retry_reasons=retry_reasons,
-            )
-        except (RunInUseError, RunMismatchError):
-            raise  # another's run: it stays as it is
-        except BaseException:
-            write_what_there_is(folder, notify)
-            raise
-    if report.state == "done":
-        run_folder.write_results(folder)
-    else:
-        write_what_there_is(folder, notify)
-    return report
+    return await ask_all(
+        plan.task,
+        plan.rows,
+        folder,
+        provider=provider,
+        options=plan.options,
+        sampling=plan.options.sampling.over(plan.recipe.sampling),
+        keeping=Keeping(notes=plan.notes, files=run_folder.CORPUS_FILES),
+        following=Following(listener, stop, notify, pulse, client, retry_reasons),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +92,6 @@ def planned(
     notify: Callable[[str], None],
 ) -> Plan:
     """Opens the source and reads nothing of it yet. Raises as `generate_corpus` does."""
-    endpoints = endpoints_of(provider)
     recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
     options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
@@ -120,7 +99,7 @@ def planned(
         "source": _source_note(source),
         "expected_rows": expected_rows(rows, options.intake),
         "recipe": recipe.model_dump(mode="json"),
-        "endpoint": [_endpoint_note(endpoint) for endpoint in endpoints] or None,
+        "endpoint": endpoint_notes(provider),
         "options": options.as_notes(),
     }
     max_tokens = options.sampling.over(recipe.sampling).max_tokens
@@ -139,16 +118,6 @@ def _with_the_runs_rules(recipe: Recipe, folder: Path, notify: Callable[[str], N
         return recipe
     notify("The recipe's rules are not those this run is judged by, which stay: `smile revalidate` changes them.")
     return recipe.model_copy(update={"format": before.format})
-
-
-def write_what_there_is(folder: Path, notify: Callable[[str], None]) -> None:
-    """The results of a run that stopped. When they cannot be written either, what stopped it stays the news."""
-    if not (folder / schema.DATABASE).exists():
-        return
-    try:
-        run_folder.write_results(folder)
-    except SmileError as error:
-        notify(str(error))
 
 
 async def resume_corpus(
@@ -239,15 +208,6 @@ async def revalidate_corpus(
     return revision, counts
 
 
-def read_notes(folder: Path) -> dict[str, Any]:
-    """What a run was started with. Raises `RunNotFoundError`."""
-    with schema.reading(folder) as reader:
-        notes = {key: account.read_meta(reader, key) for key in ("source", "recipe", "endpoint", "options")}
-    if notes["recipe"] is None:
-        raise RunNotFoundError(f"{folder}: the run ended before its first row.", hint="Start it again.")
-    return notes
-
-
 def recipe_for(provider: Provider | Endpoint | Sequence[Endpoint], options: Options) -> Recipe:
     """The recipe that the options name, or the one that suits who is asked."""
     local = any(endpoint.provider == "local" for endpoint in endpoints_of(provider))
@@ -256,45 +216,6 @@ def recipe_for(provider: Provider | Endpoint | Sequence[Endpoint], options: Opti
 
 def _recipe(recipe: str | Path | Recipe) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-
-
-_SECRET = re.compile(r"key|token|secret|password|sig", re.IGNORECASE)
-
-
-def _endpoint_note(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint without its secrets: of headers only the names are kept, of the address no key."""
-    note = endpoint.model_dump(mode="json", exclude={"headers"})
-    if endpoint.base_url and "?" in endpoint.base_url:
-        parts = urlsplit(endpoint.base_url)
-        kept = [(name, value) for name, value in parse_qsl(parts.query) if not _SECRET.search(name)]
-        note["base_url"] = urlunsplit(parts._replace(query=urlencode(kept)))
-    return note | {"header_names": sorted(endpoint.headers)}
-
-
-def endpoints_of(provider: Provider | Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """Those that the settings name; none where the caller brings a provider."""
-    if isinstance(provider, Endpoint):
-        return [provider]
-    return provider if isinstance(provider, Sequence) else []
-
-
-def noted_endpoints(notes: list[dict[str, Any]] | dict[str, Any], given: Sequence[Endpoint] = ()) -> list[Endpoint]:
-    """The endpoints of a run, with the headers of those `given` anew. Raises `SettingsError` when one is missing."""
-    headers = {name: value for endpoint in given for name, value in endpoint.headers.items()}
-    return [noted_endpoint(note, headers) for note in ([notes] if isinstance(notes, dict) else notes)]
-
-
-def noted_endpoint(note: dict[str, Any], headers: Mapping[str, SecretStr] | None = None) -> Endpoint:
-    """The endpoint of a run, with `headers` given anew. Raises `SettingsError` when one it had is missing."""
-    values = {key: value for key, value in note.items() if key != "header_names"}
-    missing = [name for name in note["header_names"] if name not in (headers or {})]
-    if missing:
-        raise SettingsError(
-            f"The run was started with the header {missing[0]!r}, whose value is not kept.",
-            hint="Give it again: [endpoint.headers] in smile.toml, or provider=Endpoint(...) from Python.",
-        )
-    kept = {name: value for name, value in (headers or {}).items() if name in note["header_names"]}
-    return Endpoint(**values, headers=kept)
 
 
 def _source_note(source: Given) -> str | None:

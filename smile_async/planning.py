@@ -18,8 +18,9 @@ from smile_async.engine.feed import BAD_ROW, DUPLICATE, Unreadable, identity_dig
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.task import Provider, Task
 from smile_async.errors import RunInUseError, RunMismatchError, UsageError
+from smile_async.notes import endpoints_of, read_notes
 from smile_async.options import Options
-from smile_async.pipeline import endpoints_of, generate_corpus, read_notes, recipe_for
+from smile_async.pipeline import generate_corpus, recipe_for
 from smile_async.plan import Place, Plan, Work, predict
 from smile_async.prompt.recipe import Recipe
 from smile_async.rates import Rates, Seen, Size, assumed, learned, size_of

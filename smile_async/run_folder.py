@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from filelock import FileLock, Timeout
 
 from smile_async.engine import account, schema
 from smile_async.engine.ledger import LOCK
-from smile_async.errors import StoppedError, UsageError
+from smile_async.errors import RunMismatchError, SmileError, StoppedError, UsageError
 from smile_async.filing import whole_file
+from smile_async.task_note import DIALOGUE, check_dialogues, read_task_note
 
 if TYPE_CHECKING:  # `smile status` needs none of this: half of its time
+    from smile_async.corpus.card import Making
     from smile_async.corpus.formats import CorpusFormat, ExportReport, Record
     from smile_async.prompt.recipe import Recipe
 
@@ -24,11 +26,15 @@ ASIDE = "set-aside.jsonl"
 UNNAMED = "default"  # an endpoint without a name: the only one of its run
 RECENT = 60.0  # seconds over which rates are taken
 
+Files = Mapping[str, Callable[[sqlite3.Connection], Iterator[bytes]]]
+"""Results of a run by their names in its folder, each made from the ledger."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
     """How a run stands, read while it may be going on. Rates are replies and tokens a minute over the last minute;
-    `expected` is about how many rows there will be while the source has not been read to its end."""
+    `expected` is about how many rows there will be while the source has not been read to its end. `task` is what was
+    asked for; `go_on` says how to go on with a run of another task than dialogues, `files` names its results."""
 
     folder: Path
     state: str
@@ -41,6 +47,9 @@ class RunStatus:
     source: str = ""
     recipe: str = ""
     model: str = ""
+    task: str = DIALOGUE
+    go_on: str = ""
+    files: Sequence[str] = ()
     remarks: account.Remarks = field(default_factory=account.Remarks)
     endpoints: Mapping[str, account.EndpointCounts] = field(default_factory=dict)
     changes: Sequence[account.LimitChange] = ()
@@ -50,6 +59,7 @@ class RunStatus:
         counts = self.counts
         return {
             "run": str(self.folder),
+            "task": self.task,
             "state": self.state,
             "reason": self.stopped_by,
             "source": self.source,
@@ -156,9 +166,12 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
     )
 
 
-def _asked(reader: sqlite3.Connection) -> dict[str, str]:
+def _asked(reader: sqlite3.Connection) -> dict[str, Any]:
     recipe, identity = account.read_meta(reader, "recipe") or {}, account.read_meta(reader, "identity") or {}
+    note = read_task_note(reader)
+    other = {} if note is None else {"task": note.name, "go_on": note.go_on, "files": note.files}
     return {
+        **other,
         "source": account.read_meta(reader, "source") or "",
         "recipe": recipe.get("name", ""),
         "model": str(identity.get("model", "")),
@@ -181,6 +194,7 @@ def recipe_of(folder: str | Path) -> "Recipe":
     from smile_async.prompt.recipe import Recipe
 
     with schema.reading(Path(folder)) as reader:
+        check_dialogues(reader, Path(folder))
         return Recipe.model_validate(account.read_meta(reader, "recipe"))
 
 
@@ -191,9 +205,11 @@ def records(folder: str | Path) -> Iterator["Record"]:
     from smile_async.rows import Seed
 
     with schema.reading(Path(folder)) as reader:
+        check_dialogues(reader, Path(folder))
         for row in account.result_rows(reader):
             seed = Seed.load(row.item)
-            yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags)
+            topic = "" if seed.topic is None else seed.topic.name
+            yield Record(row.row_id, row.source_id, seed.pair, load_dialogue(row.value), row.flags, topic=topic)
 
 
 def export_corpus(
@@ -207,13 +223,46 @@ def export_corpus(
     """Write the accepted rows of a run in one of the formats that trainers read, in the source's order."""
     from smile_async.corpus.formats import RoleMap, write_corpus
 
-    first, second = list(recipe_of(folder).format.roles)[:2]
-    roles = RoleMap(user=first, assistant=second)
+    roles = RoleMap(*roles_of(folder))
     return write_corpus(records(folder), out, format, roles=roles, system_prompt=system_prompt, overwrite=overwrite)
 
 
-def write_results(folder: Path) -> None:
-    """Write `corpus.jsonl` (accepted) and `set-aside.jsonl` (with reason and last reply) into the run folder.
+def roles_of(folder: str | Path) -> tuple[str, str]:
+    """The role that asks and the one that answers: the first two of the run's recipe."""
+    first, second = list(recipe_of(folder).format.roles)[:2]
+    return first, second
+
+
+def making_of(folder: str | Path) -> "Making":
+    """How the run made its dialogues, as a dataset's card tells it: no path, no key, no text."""
+    from smile_async.corpus.card import Making
+
+    recipe, status = recipe_of(folder), read_status(folder)
+    with schema.reading(Path(folder)) as reader:
+        identity = account.read_meta(reader, "identity") or {}
+    told = {name: identity[name] for name in ("temperature", "top_p", "max_tokens") if identity.get(name) is not None}
+    more = {"further fields": ", ".join(sorted(identity["extra"]))} if identity.get("extra") else {}
+    counts, form = status.counts, recipe.format
+    return Making(
+        recipe=recipe.name,
+        version=recipe.version,
+        title=recipe.title,
+        language=recipe.language,
+        model=status.model,
+        source=Path(status.source).name,
+        sampling=told | more,
+        rules=[code for code, applied in form.rules.model_dump(by_alias=True).items() if applied],
+        min_turns=form.min_turns,
+        rows=counts.total,
+        accepted=counts.accepted,
+        set_aside=counts.set_aside,
+        reasons=dict(counts.reasons),
+    )
+
+
+def write_results(folder: Path, files: Files | None = None) -> None:
+    """Write a run's results into its folder; `files` None: those of dialogues, `corpus.jsonl` (accepted) and
+    `set-aside.jsonl` (with reason and last reply).
 
     Straight from the ledger's bytes: what was stored as JSON is not read and written again. Left alone when a process
     is at work on the run, which will write them itself.
@@ -224,13 +273,24 @@ def write_results(folder: Path) -> None:
     except Timeout:
         return
     try:
-        for left in (*folder.glob(f".{CORPUS}.*"), *folder.glob(f".{ASIDE}.*")):
+        files = CORPUS_FILES if files is None else files
+        for left in [left for name in files for left in folder.glob(f".{name}.*")]:
             left.unlink()  # of a process that was killed while it wrote
         with schema.reading(Path(folder)) as reader:
-            _replace(folder / CORPUS, _accepted_lines(reader))
-            _replace(folder / ASIDE, _aside_lines(reader))
+            for name, chunks in files.items():
+                _replace(folder / name, chunks(reader))
     finally:
         lock.release()
+
+
+def write_what_there_is(folder: Path, notify: Callable[[str], None], files: Files | None = None) -> None:
+    """The results of a run that stopped. When they cannot be written either, what stopped it stays the news."""
+    if not (folder / schema.DATABASE).exists():
+        return
+    try:
+        write_results(folder, files)
+    except SmileError as error:
+        notify(str(error))
 
 
 def _accepted_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
@@ -258,10 +318,13 @@ def _topic_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
         yield orjson.dumps({**line, "flags": row.flags} if row.flags else line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _aside_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
+def aside_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
     for row in account.set_aside_rows(reader):
         line = {"id": row.row_id, "questionID": row.source_id, "reason": row.reason, "detail": row.detail}
         yield orjson.dumps({**line, "reply": row.text}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+CORPUS_FILES: Files = {CORPUS: _accepted_lines, ASIDE: aside_lines}
 
 
 def _replace(path: Path, lines: Iterator[bytes]) -> None:
@@ -269,6 +332,8 @@ def _replace(path: Path, lines: Iterator[bytes]) -> None:
     try:
         with whole_file(path, overwrite=True) as file:
             file.writelines(lines)
+    except RunMismatchError:  # of what is to be written, not of the disk
+        raise
     except (OSError, UsageError, sqlite3.Error) as error:  # a full disk keeps SQLite from reading, too
         why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         raise StoppedError(

@@ -28,3 +28,10 @@ def test_importing_brings_in_nothing_heavy(what: str) -> None:
     code = f"import sys, {what}; print(*sorted(set(sys.modules) & {set(HEAVY)!r}))"
     imported = ran(sys.executable, "-c", code)
     assert imported.stdout.strip() == "", imported.stdout + imported.stderr
+
+
+def test_what_the_package_of_batches_offers_is_there() -> None:
+    from smile_async import batch
+
+    assert [getattr(batch, name).__name__ for name in batch.__all__] == batch.__all__
+    assert dir(batch) == batch.__all__

@@ -160,7 +160,8 @@ def test_nothing_is_asked_without_a_pilot_and_what_is_assumed_is_named(tmp_path:
 
 
 def test_a_pilots_rows_are_paid_for_once_and_the_run_goes_on_with_all(tmp_path: Path) -> None:
-    from smile_async.pipeline import generate_corpus, read_notes
+    from smile_async.notes import read_notes
+    from smile_async.pipeline import generate_corpus
     from smile_async.run_folder import read_status
 
     asked = provider(latency={"base": 0}, breaches={"too-few-turns": 0.2})
@@ -185,7 +186,7 @@ def test_a_pilots_rows_are_paid_for_once_and_the_run_goes_on_with_all(tmp_path: 
 
 def test_a_pilot_that_is_stopped_leaves_a_run_about_all_rows(tmp_path: Path) -> None:
     from smile_async.errors import StoppedError
-    from smile_async.pipeline import read_notes
+    from smile_async.notes import read_notes
 
     with pytest.raises(StoppedError):
         planned(rows(), tmp_path, provider(latency={"base": 0}, quota_requests=5), options(concurrency=2), pilot=PILOT)

@@ -13,15 +13,22 @@ from smile_async import run_folder
 from smile_async.dialogue_task import dialogue_task
 from smile_async.engine import account, schema
 from smile_async.engine.account import Counts
-from smile_async.engine.batches import OFFLINE, PREPARED, WRITING, BatchNote, read_batches, waiting_rows
+from smile_async.engine.batches import (
+    OFFLINE,
+    PREPARED,
+    WRITING,
+    BatchNote,
+    read_batches,
+    waiting_in_batches,
+    waiting_rows,
+)
 from smile_async.engine.collecting import Collected
 from smile_async.engine.job import Failure, Request
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.run import waiting_in_batches
 from smile_async.engine.runner import finish
 from smile_async.engine.task import Task
 from smile_async.errors import RunNotFoundError, StoppedError
-from smile_async.pipeline import read_notes
+from smile_async.notes import read_notes
 from smile_async.prompt.recipe import Recipe
 from smile_async.provider.masking import without_echo
 from smile_async.rows import Seed
@@ -165,6 +172,7 @@ class BatchReport:
                 "again": done.again,
                 "not_run": done.not_run,
                 "strange": done.strange,
+                "torn": done.torn,
             },
             "stopped_by": self.stopped_by or (done.stopped.reason if done.stopped else ""),
             **run_folder.read_status(self.folder).as_json(),

@@ -39,13 +39,14 @@ from smile_async.engine.collecting import Collected, Collector
 from smile_async.engine.job import FATAL, Failure, FailureKind
 from smile_async.engine.retry import ROW_FINAL
 from smile_async.errors import RunInUseError, RunNotFoundError, StoppedError
+from smile_async.notes import noted_endpoints, read_notes
 from smile_async.options import Options
-from smile_async.pipeline import noted_endpoints, read_notes, write_what_there_is
 from smile_async.prompt.recipe import Recipe
 from smile_async.provider.batch_api import ENDED, TOO_MUCH_WAITS, BatchApi
-from smile_async.provider.batch_lines import is_reply, read_result
+from smile_async.provider.batch_lines import is_reply, is_torn, read_result
 from smile_async.provider.dialect import Dialect
 from smile_async.rows import Seed
+from smile_async.run_folder import write_what_there_is
 from smile_async.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ async def _asking(
             raise RunNotFoundError(f"{folder}: its provider was an object of the caller's.", hint="Pass provider=.")
         provider = noted_endpoints(notes["endpoint"])
     recipe = Recipe.model_validate(notes["recipe"])
-    dialect = dialect_of(first_of(provider), recipe, Options.from_notes(notes["options"], recipe))
+    sampling = Options.from_notes(notes["options"], recipe).sampling.over(recipe.sampling)
+    dialect = dialect_of(first_of(provider), sampling)
     async with aclosing(BatchApi(dialect, client=client)) as api, at_desk(folder, None, notify) as desk:
         yield desk, api, dialect
 
@@ -303,7 +305,9 @@ async def _take(collector: Collector[Seed], path: Path, batch: BatchNote, dialec
     for page in pages(path):
         results = [read_result(line, dialect, now) for line in page]
         ours = [one for one in results if one is not None and one.nonce == batch.nonce]
-        collector.done.strange += len(page) - len(ours)
+        torn = is_torn(page[-1])
+        collector.done.torn += torn
+        collector.done.strange += len(page) - len(ours) - torn
         await collector.take({one.attempt: one.came for one in reversed(ours)})
 
 

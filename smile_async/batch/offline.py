@@ -24,10 +24,11 @@ from smile_async.engine.run import identity_of
 from smile_async.errors import UsageError
 from smile_async.filing import exists_already, whole_file
 from smile_async.options import Options
-from smile_async.pipeline import planned, write_what_there_is
-from smile_async.provider.batch_lines import Result, custom_id, path_of, read_result, request_line
+from smile_async.pipeline import planned
+from smile_async.provider.batch_lines import Result, custom_id, is_torn, path_of, read_result, request_line
 from smile_async.provider.chat import ChatDialect
 from smile_async.rows import Given, Seed
+from smile_async.run_folder import write_what_there_is
 from smile_async.settings import Endpoint, Sampling
 
 _NO_KEY_NEEDED = {"x-no-key": SecretStr("needed")}
@@ -95,7 +96,9 @@ async def import_results(out: str | Path, file: str | Path, *, notify: Notify = 
             results = [read_result(line, dialect, time.time()) for line in page]
             found = [one for one in results if one is not None and one.nonce in batches]
             ours += len(found)
-            done.strange += len(page) - len(found)
+            torn = is_torn(page[-1])
+            done.torn += torn
+            done.strange += len(page) - len(found) - torn
             for nonce in dict.fromkeys(one.nonce for one in found):
                 if nonce not in collectors:
                     collectors[nonce] = Collector(

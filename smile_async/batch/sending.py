@@ -110,7 +110,7 @@ def batch_dialect(endpoint: Endpoint, plan: Plan) -> Dialect:
         raise SettingsError(
             "The embedded model has no batches.", hint="Name a server, or `smile generate --provider local`."
         )
-    return dialect_of(endpoint, plan.recipe, plan.options)
+    return dialect_of(endpoint, plan.options.sampling.over(plan.recipe.sampling))
 
 
 async def begin(desk: Desk, plan: Plan) -> Prices:

@@ -1,14 +1,18 @@
 """The commands for data before and after a run: prepare, sample, export."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from smile_async.cli.flags import grouped
+from smile_async.cli.flags import grouped, option, role_map
 from smile_async.cli.show import print_json
+
+if TYPE_CHECKING:
+    from smile_async.corpora import Corpus
+    from smile_async.corpus.formats import ExportReport
 
 SourceFile = Annotated[str, typer.Argument(metavar="SOURCE", help="PsyQA JSON, JSONL, CSV or Parquet")]
 OutFile = Annotated[Path, typer.Argument(metavar="OUT", help="where to write")]
@@ -95,42 +99,111 @@ def sample(
         sys.stdout.write(f"{out}: {written:,} questions, one answer each (seed {seed})\n")
 
 
+HF = "Of --format hf"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFlags:
+    validation: Annotated[float | None, option(HF, "share of the rows, by question; default 0.05", metavar="SHARE")] = (
+        None
+    )
+    test: Annotated[float | None, option(HF, "share of the rows, by question; default 0.05", metavar="SHARE")] = None
+    seed: Annotated[int | None, option(HF, "of the draw; default 0")] = None
+    license: Annotated[
+        str | None, option(HF, "for the card: cc0-1.0, cc-by-nc-4.0, ...; default unknown", metavar="ID")
+    ] = None
+    language: Annotated[str | None, option(HF, "for the card; default the recipe's, or by the characters")] = None
+
+
 @grouped
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run folder")],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="a run (its accepted rows), or any other corpus: see smile stats")
+    ],
     out: OutFile,
     *,
     format: Annotated[  # noqa: A002
-        str, typer.Option("--format", "-f", help="jsonl, smilechat, messages, sharegpt or alpaca")
+        str,
+        typer.Option("--format", "-f", help="jsonl, smilechat, messages, sharegpt, alpaca or hf (a dataset folder)"),
     ] = "jsonl",
     system: Annotated[
         str | None,
-        typer.Option(help="system prompt for messages, sharegpt and alpaca; paper-zh or paper-en: Figure 12"),
+        typer.Option(help="system prompt for messages, sharegpt, alpaca and hf; paper-zh or paper-en: Figure 12"),
     ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(help="who asks and who answers, where the names do not say it", metavar="CLIENT,COUNSELOR"),
+    ] = None,
+    topics: Annotated[
+        Path | None,
+        typer.Option(help="labels that go with the dialogues, crisis too: of smile topics annotate", metavar="RUN"),
+    ] = None,
+    dataset: DatasetFlags,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Write the accepted dialogues in a format that trainers read.
+    """Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other.
 
     smile export runs/first train.jsonl --format sharegpt
-    """
-    from smile_async.corpus.formats import CorpusFormat, paper_system_prompt
-    from smile_async.run_folder import export_corpus
 
+    smile export runs/first dataset --format hf --validation 0.1 --test 0
+    """
+    from smile_async.corpora import open_corpus
+    from smile_async.corpus.formats import CorpusFormat, paper_system_prompt, write_corpus
+
+    formats = (*get_args(CorpusFormat), "hf")
+    kind = _one_of(format, "--format", formats)
     prompts = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
     prompt = prompts[system]() if system in prompts else system
-    report = export_corpus(run, out, cast(CorpusFormat, format), system_prompt=prompt, overwrite=overwrite)
+    given = [name for name, value in asdict(dataset).items() if value is not None]
+    if given and kind != "hf":
+        raise typer.BadParameter(f"belongs to --format hf, not {format}", param_hint=f"--{given[0]}")
+    opened = open_corpus(corpus, roles=role_map(roles))
+    if topics is not None:
+        opened = _labelled(opened, topics)
+    if kind == "hf":
+        report = _write_dataset(opened, out, dataset, prompt, overwrite=overwrite)
+    else:
+        report = write_corpus(opened, out, kind, roles=opened.roles, system_prompt=prompt, overwrite=overwrite)
     if json:
         print_json({"out": str(out), "format": format, **asdict(report)})
-        return
-    sys.stdout.write(f"{out}: {report.written:,} dialogues as {format}\n")
-    for reason, count in report.skipped.items():
-        sys.stdout.write(f"  left out: {count:,} {reason}\n")
+    else:
+        sys.stdout.write(_exported(out, format, report))
+
+
+def _labelled(opened: "Corpus", topics: Path) -> "Corpus":
+    from smile_async.analysis.topics import read_annotation, with_topics
+
+    annotation = read_annotation(topics)
+    return replace(opened, read=lambda: with_topics(opened, annotation))
+
+
+def _write_dataset(
+    opened: "Corpus", out: Path, flags: DatasetFlags, prompt: str | None, *, overwrite: bool
+) -> "ExportReport":
+    from smile_async.corpus.dataset import Described, write_dataset
+    from smile_async.corpus.splits import Shares
+    from smile_async.run_folder import making_of
+
+    told = {name: value for name in ("validation", "test", "seed") if (value := getattr(flags, name)) is not None}
+    making = None if opened.run is None else making_of(opened.run)
+    described = Described(flags.license or "unknown", flags.language, making)
+    return write_dataset(
+        opened, out, shares=Shares(**told), described=described, roles=opened.roles, system_prompt=prompt,
+        overwrite=overwrite,
+    )  # fmt: skip
+
+
+def _exported(out: Path, format_name: str, report: "ExportReport") -> str:
+    lines = [f"{out}: {report.written:,} dialogues as {format_name}"]
+    if report.splits:
+        lines.append("  splits: " + ", ".join(f"{split} {rows:,}" for split, rows in report.splits.items()))
+    lines += [f"  left out: {count:,} {reason}" for reason, count in report.skipped.items()]
     shaped = {"utterances of one speaker joined": report.joined, "opening answer dropped": report.leading_dropped,
-              "last question dropped": report.trailing_dropped}  # fmt: skip
-    for what, count in shaped.items():
-        if count:
-            sys.stdout.write(f"  {what}: {count:,} dialogues\n")
+              "last question dropped": report.trailing_dropped,
+              "nothing in messages, without an exchange": report.without_exchange}  # fmt: skip
+    lines += [f"  {what}: {count:,} dialogues" for what, count in shaped.items() if count]
+    return "\n".join(lines) + "\n"
 
 
 @grouped

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from smile_async.corpus.formats import RoleMap
 
 T = TypeVar("T")
 
@@ -25,7 +28,9 @@ OBSERVERS = "Observers"
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointFlags:
+class AskFlags:
+    """Whom to ask, for any task."""
+
     provider: Annotated[
         str | None, option(ASK, "openai (any compatible server), azure, anthropic or local (embedded model)")
     ] = None
@@ -41,9 +46,8 @@ class EndpointFlags:
     api_key_env: Annotated[
         str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY, ...", metavar="NAME")
     ] = None
-    recipe: Annotated[str | None, option(ASK, "smile, standard, standardT, ... or a TOML file of yours")] = None
-    temperature: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
-    top_p: Annotated[float | None, option(ASK, "overrides the recipe's")] = None
+    temperature: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
+    top_p: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
     max_tokens: Annotated[int | None, option(ASK, "most tokens an answer may have")] = None
     max_tokens_field: Annotated[
         str | None, option(ASK, "how the server calls that; OpenAI's reasoning models: max_completion_tokens")
@@ -51,6 +55,11 @@ class EndpointFlags:
     fixed_sampling: Annotated[
         bool | None, option(ASK, "send no temperature and top_p (OpenAI's reasoning models)", "--fixed-sampling")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFlags(AskFlags):
+    recipe: Annotated[str | None, option(ASK, "smile, standard, standardT, ... or a TOML file of yours")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,15 @@ class LimitFlags:
 
 
 @dataclass(frozen=True, slots=True)
+class AgainFlags:
+    """For tasks whose command is its own resume and retry."""
+
+    retry: Annotated[bool, option(LIMITS, "also ask again for what was set aside, with fresh budgets", "--retry")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class OutputFlags:
     config: Annotated[Path | None, option(OUTPUT, "settings file; flags win over it", metavar="TOML")] = None
     json: Annotated[bool, option(OUTPUT, "print the result as one JSON line on stdout", "--json")] = False
@@ -154,3 +172,15 @@ def grouped(command: Callable[..., T]) -> Callable[..., T]:
 def _parameter(one: "Field[Any]", hint: Any) -> inspect.Parameter:
     default = inspect.Parameter.empty if one.default is MISSING else one.default
     return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def role_map(told: str | None) -> "RoleMap | None":
+    """`CLIENT,COUNSELOR` as typed."""
+    from smile_async.corpus.formats import RoleMap
+
+    if told is None:
+        return None
+    names = [name.strip() for name in told.split(",")]
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise typer.BadParameter(f"{told!r} is not two names, as in client,counselor", param_hint="--roles")
+    return RoleMap(*names)

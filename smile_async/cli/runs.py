@@ -1,26 +1,23 @@
 """The commands of a run: generate, resume, retry, status, control, revalidate."""
 
-import contextlib
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smile_async.cli.flags import EndpointFlags, LimitFlags, ObserverFlags, OutputFlags, RowFlags, grouped
+from smile_async.cli.following import follow_run
 from smile_async.cli.show import print_json
 from smile_async.errors import SmileError
 
 if TYPE_CHECKING:
-    from smile_async.engine.events import Listener
-    from smile_async.engine.run import RunReport, StopSwitch
+    from smile_async.engine.run import RunReport
+    from smile_async.tasks import Following
 
-PULSE = 0.5  # seconds between two readings of the gauges
 PATIENCE = 1.0  # seconds that `status` waits for a live run's answer
-Running = Callable[["Listener", "StopSwitch", Callable[[str], None]], Awaitable["RunReport"]]
 
 Salvage = Annotated[
     str | None,
@@ -70,12 +67,13 @@ def generate(
     at = endpoints_from(settings, endpoint)
     given = None if source == "-" else source
 
-    def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
+    def running(seen: "Following") -> Awaitable["RunReport"]:
         return generate_corpus(
-            given, run, provider=at, options=options, listener=listener, stop=stop, notify=notify, pulse=PULSE
-        )
+            given, run, provider=at, options=options,
+            listener=seen.listener, stop=seen.stop, notify=seen.notify, pulse=seen.pulse,
+        )  # fmt: skip
 
-    _follow_run(running, f"smile generate {source} -> {run}", run, output, observers)
+    follow_run(running, f"smile generate {source} -> {run}", run, output, observers)
 
 
 @grouped
@@ -197,16 +195,38 @@ def revalidate(
     smile revalidate runs/first --recipe smile-checked
 
     smile revalidate runs/first --salvage all
+
+    Answers of topic labels and of test cases are read again as this version reads them.
     """
     import asyncio
 
     from smile_async.cli.show import revision_text
-    from smile_async.pipeline import revalidate_corpus
     from smile_async.run_folder import read_status
 
-    revision, counts = asyncio.run(revalidate_corpus(run, recipe, salvage=salvage))
+    again = _rejudging(read_status(run).task)
+    if again is None:
+        from smile_async.pipeline import revalidate_corpus
+
+        revision, counts = asyncio.run(revalidate_corpus(run, recipe, salvage=salvage))
+    elif recipe is not None or salvage is not None:
+        raise typer.BadParameter("a run of another task has no recipe", param_hint="--recipe, --salvage")
+    else:
+        revision, counts = asyncio.run(again(run))
     found = read_status(run)
     print_json(found.as_json()) if json else sys.stdout.write(revision_text(revision, counts, found.remarks))
+
+
+def _rejudging(task: str) -> Any:
+    """How the replies to another task than dialogues are judged again; None: as dialogues are, or not at all."""
+    if task == "topics":
+        from smile_async.analysis.topics import reread_topics
+
+        return reread_topics
+    if task == "responses":
+        from smile_async.chatbot.respond import reread_responses
+
+        return reread_responses
+    return None
 
 
 def _resume(
@@ -220,65 +240,16 @@ def _resume(
     from smile_async.cli.settings import changed_endpoints, changed_options
     from smile_async.pipeline import resume_corpus
 
-    def running(listener: "Listener", stop: "StopSwitch", notify: Callable[[str], None]) -> Awaitable["RunReport"]:
+    def running(seen: "Following") -> Awaitable["RunReport"]:
         return resume_corpus(
             run,
             provider=changed_endpoints(run, output.config, endpoint),
             changes=lambda options: changed_options(options, output.config, endpoint, limits),
             retry_reasons=reasons,
-            listener=listener,
-            stop=stop,
-            notify=notify,
-            pulse=PULSE,
+            listener=seen.listener,
+            stop=seen.stop,
+            notify=seen.notify,
+            pulse=seen.pulse,
         )
 
-    _follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output, observers)
-
-
-def _follow_run(running: Running, title: str, run: Path, output: OutputFlags, observers: ObserverFlags) -> None:
-    """Run with signals and a progress display, print how it ended, exit with its code."""
-    from smile_async.cli.observers import observed, together
-    from smile_async.cli.show import report_text
-    from smile_async.cli.watch import watching
-    from smile_async.engine.run import StopSwitch
-    from smile_async.run_folder import read_status
-
-    async def main() -> "RunReport":
-        stop = StopSwitch()
-        _drain_on_signals(stop)
-        with watching(title, run, quiet=output.quiet, verbose=output.verbose) as (listener, notify):
-            async with observed(run, observers, stop, notify) as others:
-                return await running(together([listener, *others]), stop, notify)
-
-    try:
-        report = _run(main())
-    except SmileError:
-        if output.json and (run / "ledger.sqlite3").exists():
-            print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
-        raise
-    status = read_status(run)
-    sys.stderr.write(report_text(report, status))
-    if output.json:
-        print_json(status.as_json())
-    raise typer.Exit(report.exit_code)
-
-
-def _run(main: Any) -> Any:
-    """On uvloop where it is installed: a fifth less CPU a request."""
-    try:
-        import uvloop
-    except ImportError:
-        import asyncio
-
-        return asyncio.run(main)
-    return uvloop.run(main)
-
-
-def _drain_on_signals(stop: "StopSwitch") -> None:
-    """The first Ctrl-C or SIGTERM drains, the second stops now."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C stops at once, and is resumable all the same
-            loop.add_signal_handler(number, stop.drain)
+    follow_run(running, f"smile {'resume' if reasons is None else 'retry'} {run}", run, output, observers)

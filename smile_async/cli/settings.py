@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from smile_async.cli.flags import EndpointFlags, LimitFlags, RowFlags
+from smile_async.cli.flags import AskFlags, EndpointFlags, LimitFlags, RowFlags
 from smile_async.errors import SettingsError
+from smile_async.notes import noted_endpoints, read_notes
 from smile_async.options import Options
-from smile_async.pipeline import noted_endpoints, read_notes
 from smile_async.settings import Endpoint, FileSettings, Limits, Prices, RetryPolicy, override, read_settings
 
 HERE = Path("smile.toml")
@@ -19,11 +19,11 @@ def settings_from(config: Path | None) -> FileSettings:
     return read_settings(path) if path is not None else FileSettings()
 
 
-def endpoints_from(settings: FileSettings, flags: EndpointFlags) -> list[Endpoint]:
+def endpoints_from(settings: FileSettings, flags: AskFlags) -> list[Endpoint]:
     return _changed(settings.endpoint, flags)
 
 
-def _changed(endpoints: Sequence[Endpoint], flags: EndpointFlags) -> list[Endpoint]:
+def _changed(endpoints: Sequence[Endpoint], flags: AskFlags) -> list[Endpoint]:
     """With what the flags change. Flags that say where to ask mean one endpoint, not all of several."""
     where = {"--provider": flags.provider, "--base-url": flags.base_url, "--deployment": flags.deployment}
     if len(endpoints) > 1 and (flag := next((name for name, value in where.items() if value is not None), None)):
@@ -33,7 +33,7 @@ def _changed(endpoints: Sequence[Endpoint], flags: EndpointFlags) -> list[Endpoi
     return [_changed_one(endpoint, flags) for endpoint in endpoints]
 
 
-def _changed_one(endpoint: Endpoint, flags: EndpointFlags) -> Endpoint:
+def _changed_one(endpoint: Endpoint, flags: AskFlags) -> Endpoint:
     return override(
         endpoint,
         provider=flags.provider,
@@ -62,9 +62,17 @@ def options_from(
         clean=rows.clean,
         max_characters=rows.max_characters,
     )
-    options = Options(
+    return replace(
+        task_options(settings, flags, limits),
         recipe=flags.recipe or settings.recipe,
         salvage=salvage if salvage is not None else settings.salvage,
+        intake=intake,
+    )
+
+
+def task_options(settings: FileSettings, flags: AskFlags, limits: LimitFlags) -> Options:
+    """For any task: without recipe and rows."""
+    options = Options(
         sampling=override(
             settings.sampling, temperature=flags.temperature, top_p=flags.top_p, max_tokens=flags.max_tokens
         ),
@@ -72,7 +80,6 @@ def options_from(
         retry=settings.retry,
         prices=settings.prices,
         timeouts=settings.timeouts,
-        intake=intake,
     )
     return _with_limits(options, limits)
 

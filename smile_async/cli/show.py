@@ -121,18 +121,29 @@ def report_text(report: "RunReport", status: "RunStatus") -> str:
     head = "done" if report.state == "done" else f"stopped ({report.reason})"
     lines = [f"{report.folder}: {head}", *_rows(report.counts, status.remarks)]
     lines += [*endpoints_lines(status.endpoints), *changes_lines(status.changes)]
-    lines.append(f"  corpus     {report.folder / 'corpus.jsonl'}")
-    if report.counts.set_aside:
-        again = f"; ask again: smile retry {report.folder}" if set(report.counts.reasons) - NEVER_ASKED else ""
-        lines.append(f"             {report.folder / 'set-aside.jsonl'}{again}")
+    lines += _results(status)
     if report.state != "done":
-        lines += ["", *report.message.splitlines(), _how_to_go_on(report.folder, report.reason)]
+        lines += ["", *report.message.splitlines(), status.go_on or _how_to_go_on(report.folder, report.reason)]
     return "\n".join(lines) + "\n"
+
+
+def _results(status: "RunStatus") -> list[str]:
+    """Where the results are, and how what was set aside is asked again."""
+    folder, counts = status.folder, status.counts
+    named = [name for name in status.files or ("corpus.jsonl",) if name != "set-aside.jsonl"]
+    lines = [f"  {'results' if status.files else 'corpus':<9}  {folder / name}" for name in named]
+    if counts.set_aside:
+        again = "; ask again: " + ("the same with --retry" if status.go_on else f"smile retry {folder}")
+        asked = set(counts.reasons) - NEVER_ASKED
+        lines.append(f"             {folder / 'set-aside.jsonl'}{again if asked else ''}")
+    return lines
 
 
 def _how_to_go_on(run: Path, reason: str) -> str:
     if reason == "collected":
         return f"Go on with: smile batch submit {run}, or at once: smile resume {run}"
+    if reason == "exported":
+        return f"Bring the results with: smile batch import {run} RESULTS.jsonl"
     if reason == "batch":
         return f"Go on with: smile batch status {run} --wait"
     return f"Go on with: smile resume {run}{FLAGS_FOR.get(reason, '')}"
@@ -143,7 +154,8 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
     from smile_async.cli.figures import amount, duration
 
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
-    asked = f"  asked      {status.model}, recipe {status.recipe}" + (f", {status.source}" if status.source else "")
+    what = f"recipe {status.recipe}" if status.recipe or not status.go_on else f"for {status.task}"
+    asked = f"  asked      {status.model}, {what}" + (f", {status.source}" if status.source else "")
     lines = [head, asked, *_rows(status.counts, status.remarks)]
     if status.expected:
         lines[2] += f", about {status.expected:,} in all"
@@ -156,7 +168,7 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
         )
         lines += live_lines(live) if live else []
     elif status.state == "stopped":
-        lines.append(_how_to_go_on(status.folder, status.stopped_by))
+        lines.append(status.go_on or _how_to_go_on(status.folder, status.stopped_by))
     return "\n".join(lines) + "\n"
 
 
@@ -209,6 +221,8 @@ def batches_text(report: "BatchReport", now: float) -> str:
         )
     if done.strange:
         lines.append(f"  left out   {done.strange:,} lines of no row that waits (collected before, or another run's)")
+    if done.torn:
+        lines.append("  torn       the last line was cut off: import the file again when it is whole")
     lines += _rows(report.counts)
     if done.stopped:
         lines += ["", *done.stopped.message.splitlines()]
@@ -249,7 +263,8 @@ def _next(report: "BatchReport") -> list[str]:
     elif report.waiting:
         lines.append(f"Finish handing over with: smile batch submit {run}")
     if counts.pending > counts.in_batches or not counts.exact:
-        lines.append(f"Other rows are pending: smile batch submit {run}, or at once: smile resume {run}")
+        which = "Other rows" if report.waiting else "Rows"
+        lines.append(f"{which} are pending: smile batch submit {run}, or at once: smile resume {run}")
     return lines
 
 

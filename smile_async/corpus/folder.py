@@ -11,6 +11,8 @@ from smile_async.errors import UsageError
 from smile_async.filing import beside, exists_already
 
 _NUMBERED = re.compile(r"\d+\.json|index\.jsonl")
+_DATASET = re.compile(r"README\.md|dataset_info\.json|data")
+_PART = re.compile(r"(?:train|validation|test)-\d{5}-of-\d{5}\.parquet")
 
 
 @contextmanager
@@ -18,7 +20,7 @@ def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder (mode 0700) that takes its name when the block ends well.
 
     What stands there already goes only with `overwrite`, and only when it is an export: numbered JSON files and their
-    index. Anybody's other folder is never deleted.
+    index, or a dataset folder. Anybody's other folder is never deleted.
     """
     _check_replaceable(path, overwrite=overwrite)
     part = Path(beside(path, mkdtemp))
@@ -40,11 +42,22 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
         return
     if not path.is_dir() or path.is_symlink():
         raise exists_already(path)
-    names = [entry.name for entry in path.iterdir()]
-    if names and not overwrite:
+    entries = list(path.iterdir())
+    if entries and not overwrite:
         raise exists_already(path)
-    foreign = next((name for name in names if not _NUMBERED.fullmatch(name)), None)
+    foreign = _foreign(path, entries)
     if foreign is not None:
         raise UsageError(
             f"{path} holds {foreign!r}, which no export wrote, so it is not deleted.", hint="Name another folder."
         )
+
+
+def _foreign(path: Path, entries: list[Path]) -> str | None:
+    """The first name that is neither of a folder of dialogues nor of a dataset folder."""
+    names = {entry.name for entry in entries}
+    ours, data = _NUMBERED, []
+    if {"dataset_info.json", "data"} <= names and not (path / "data").is_symlink():
+        ours, data = _DATASET, list((path / "data").glob("*"))
+    told = [entry for entry in entries if not ours.fullmatch(entry.name)]
+    told += [entry for entry in data if not _PART.fullmatch(entry.name)]
+    return told[0].name if told else None

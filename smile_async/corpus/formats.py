@@ -28,7 +28,11 @@ CorpusFormat = Literal["jsonl", "smilechat", "messages", "sharegpt", "alpaca"]
 @dataclass(frozen=True, slots=True)
 class Record:
     """One accepted row. `source_id` is the source's own id (`questionID`); `index` the row's place in the source,
-    from 0, which numbers the files of `smilechat` as the authors did (None: the place in this export)."""
+    from 0, which numbers the files of `smilechat` as the authors did (None: the place in this export).
+
+    `topic` is the name of the topic that the dialogue was asked for (standardT). `topics` are labels that an annotation
+    gave it, `crisis` whether one of them is a crisis topic (57 to 60); None: not annotated.
+    """
 
     row_id: str
     source_id: str
@@ -36,6 +40,9 @@ class Record:
     dialogue: Dialogue
     flags: tuple[str, ...] = ()
     index: int | None = None
+    topic: str = ""
+    topics: tuple[str, ...] = ()
+    crisis: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +55,29 @@ class RoleMap:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """`written + sum(skipped.values())` is the number of records. The other counts are dialogues that were shaped."""
+    """`written + sum(skipped.values())` is the number of records. The other counts are dialogues that were shaped; a
+    dataset folder has rows by split and keeps those that trainers cannot use (`without_exchange`)."""
 
     written: int
     skipped: dict[str, int] = field(default_factory=dict)
     joined: int = 0
     leading_dropped: int = 0
     trailing_dropped: int = 0
+    without_exchange: int = 0
+    splits: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
+class Exchange:
     """A dialogue as user, assistant, user, assistant, ...: at least one exchange."""
 
     turns: tuple[tuple[str, str], ...]
     changes: tuple[str, ...]
+
+    def messages(self, system_prompt: str | None) -> list[dict[str, str]]:
+        """In OpenAI's form."""
+        system = [("system", system_prompt)] if system_prompt else []
+        return [{"role": role, "content": text} for role, text in (*system, *self.turns)]
 
 
 PAPER_ROLES = RoleMap()
@@ -84,8 +99,9 @@ def write_corpus(
     overwrite: bool = False,
 ) -> ExportReport:
     """Write `records` in their order: `smilechat` makes a folder of `N.json` with `index.jsonl`, the others one JSONL
-    file whose lines carry `id` (row id) and `questionID`; `sharegpt` and `alpaca` also enter the file in
-    `dataset_info.json` beside it. `system_prompt` goes into `messages`, `sharegpt` and `alpaca`.
+    file whose lines carry `id` (row id) and `questionID`, and where they were annotated `topics` and `crisis`;
+    `sharegpt` and `alpaca` also enter the file in `dataset_info.json` beside it. `system_prompt` goes into `messages`,
+    `sharegpt` and `alpaca`.
 
     `UsageError` when `out` holds something and `overwrite` is false. Streams: memory does not grow with the records.
     """
@@ -95,8 +111,8 @@ def write_corpus(
     counts: Counter[str] = Counter()
     if format == "smilechat":
         _write_folder(records, path, counts, overwrite=overwrite)
-        return _report(counts)
-    info = _dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
+        return report_of(counts)
+    info = dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
     with whole_file(path, overwrite=overwrite) as file:
         for record in records:
             line = _line(record, format, roles, system_prompt, counts)
@@ -105,16 +121,19 @@ def write_corpus(
     if info is not None:
         with whole_file(path.with_name("dataset_info.json"), overwrite=True) as file:
             file.write(orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    return _report(counts)
+    return report_of(counts)
 
 
-def _report(counts: Counter[str]) -> ExportReport:
+def report_of(counts: Counter[str], splits: dict[str, int] | None = None) -> ExportReport:
+    """Of what was counted under the report's names, and under `skipped:` and a reason."""
     return ExportReport(
         written=counts["written"],
         skipped={key.removeprefix("skipped:"): n for key, n in counts.items() if key.startswith("skipped:")},
         joined=counts["joined"],
         leading_dropped=counts["leading_dropped"],
         trailing_dropped=counts["trailing_dropped"],
+        without_exchange=counts["without_exchange"],
+        splits=splits or {},
     )
 
 
@@ -152,32 +171,36 @@ def _write_dialogue(path: Path, record: Record) -> None:
 def _line(
     record: Record, format_name: str, roles: RoleMap, system_prompt: str | None, counts: Counter[str]
 ) -> dict[str, Any] | None:
-    identity = {"id": record.row_id, "questionID": record.source_id}
+    identity: dict[str, Any] = {"id": record.row_id, "questionID": record.source_id}
+    if record.crisis is not None:
+        identity |= {"topics": record.topics, "crisis": record.crisis}
     if format_name == "jsonl":
         if not record.dialogue.utterances:
             counts["skipped:empty"] += 1
             return None
         counts["written"] += 1
         return identity | _plain(record)
-    exchange = _exchange(record.dialogue, roles)
-    if isinstance(exchange, str):
-        counts[f"skipped:{exchange}"] += 1
+    shaped = exchange(record.dialogue, roles)
+    if isinstance(shaped, str):
+        counts[f"skipped:{shaped}"] += 1
         return None
-    counts.update(("written", *exchange.changes))
-    return identity | _SHAPES[format_name](exchange.turns, system_prompt)
+    counts.update(("written", *shaped.changes))
+    return identity | trainer_row(shaped, format_name, system_prompt)
 
 
 def _plain(record: Record) -> dict[str, Any]:
     pair = record.pair
     source = {} if pair is None else pair.model_dump(include={"question", "description", "answer", "answer_index"})
-    return source | {"dialogue": _dialogue(record.dialogue), "flags": record.flags}
+    labels = {} if record.crisis is None else {"topics": record.topics, "crisis": record.crisis}
+    topic = {"topic": record.topic} if record.topic else {}
+    return source | topic | {"dialogue": _dialogue(record.dialogue), "flags": record.flags} | labels
 
 
 def _dialogue(dialogue: Dialogue) -> list[dict[str, str]]:
     return [{"role": one.role, "content": one.content} for one in dialogue.utterances]
 
 
-def _exchange(dialogue: Dialogue, roles: RoleMap) -> _Exchange | str:
+def exchange(dialogue: Dialogue, roles: RoleMap) -> Exchange | str:
     """The dialogue in the shape that trainers need, or the reason why it has none."""
     if not dialogue.utterances:
         return "empty"
@@ -194,38 +217,40 @@ def _exchange(dialogue: Dialogue, roles: RoleMap) -> _Exchange | str:
         turns, changes = turns[:-1], [*changes, "trailing_dropped"]
     if not turns:
         return "no-exchange"
-    return _Exchange(
+    return Exchange(
         tuple(("user" if role == roles.user else "assistant", text) for role, text in turns), tuple(changes)
     )
 
 
-_Turns = tuple[tuple[str, str], ...]
+def _messages(shaped: Exchange, system_prompt: str | None) -> dict[str, Any]:
+    return {"messages": shaped.messages(system_prompt)}
 
 
-def _messages(turns: _Turns, system_prompt: str | None) -> dict[str, Any]:
-    system = [("system", system_prompt)] if system_prompt else []
-    return {"messages": [{"role": role, "content": text} for role, text in (*system, *turns)]}
-
-
-def _sharegpt(turns: _Turns, system_prompt: str | None) -> dict[str, Any]:
+def _sharegpt(shaped: Exchange, system_prompt: str | None) -> dict[str, Any]:
     names = {"user": "human", "assistant": "gpt"}
-    row: dict[str, Any] = {"conversations": [{"from": names[role], "value": text} for role, text in turns]}
+    row: dict[str, Any] = {"conversations": [{"from": names[role], "value": text} for role, text in shaped.turns]}
     return row | ({"system": system_prompt} if system_prompt else {})
 
 
-def _alpaca(turns: _Turns, system_prompt: str | None) -> dict[str, Any]:
+def _alpaca(shaped: Exchange, system_prompt: str | None) -> dict[str, Any]:
     """The last exchange is instruction and output, those before it are the history."""
-    texts = [text for _, text in turns]
+    texts = [text for _, text in shaped.turns]
     exchanges = [[texts[place], texts[place + 1]] for place in range(0, len(texts), 2)]
     row: dict[str, Any] = {"instruction": exchanges[-1][0], "input": "", "output": exchanges[-1][1]}
     return row | {"history": exchanges[:-1]} | ({"system": system_prompt} if system_prompt else {})
 
 
-_SHAPES: dict[str, Callable[[_Turns, str | None], dict[str, Any]]] = {
+_SHAPES: dict[str, Callable[[Exchange, str | None], dict[str, Any]]] = {
     "messages": _messages,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
 }
+
+
+def trainer_row(shaped: Exchange, format_name: str, system_prompt: str | None) -> dict[str, Any]:
+    """As a row of `messages`, `sharegpt` or `alpaca`, without what identifies it."""
+    return _SHAPES[format_name](shaped, system_prompt)
+
 
 # LLaMA-Factory's names for what stands in which column.
 _COLUMNS: dict[str, dict[str, str]] = {
@@ -234,7 +259,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 
 
-def _dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
+def dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
     """The folder's `dataset_info.json` with an entry for `path`; the entries of others stay."""
     info = path.with_name("dataset_info.json")
     try:

@@ -18,6 +18,7 @@ from smile_async.engine.feed import Feed
 from smile_async.engine.job import Request
 from smile_async.engine.ledger import Ledger, Row
 from smile_async.engine.queue import Job
+from smile_async.engine.retry import StopRun
 from smile_async.engine.schema import marks
 from smile_async.engine.task import Item, Task
 from smile_async.errors import StoppedError
@@ -25,6 +26,8 @@ from smile_async.settings import Prices
 
 WRITING = "writing"  # its file is not whole: nothing of it has left
 PREPARED = "prepared"  # it is whole; whether the server has it is not noted
+IN_BATCHES = "batch"  # the reason of a run that only waits for batches at a server
+EXPORTED = "exported"  # the same, where all were written into files for somebody else to work on
 OFFLINE = "offline"  # it is for somebody who works without a server of ours
 RELEASED = "released"  # it never left, or was given up
 PAGE = 256  # rows that are noted or released at a time: memory follows this
@@ -79,6 +82,19 @@ def read_batches(connection: sqlite3.Connection) -> list[BatchNote]:
 def waiting_rows(connection: sqlite3.Connection) -> Mapping[int, int]:
     """Rows that still wait, by the number of their batch; one that is not named has been collected."""
     return dict(connection.execute("SELECT batch, count(*) FROM batched GROUP BY batch").fetchall())
+
+
+def waiting_in_batches(connection: sqlite3.Connection) -> StopRun | None:
+    """Why a run that asked all it could is not done: rows wait in a batch, whose answers have to be fetched."""
+    waiting = waiting_rows(connection)
+    if not waiting:
+        return None
+    rows, which = sum(waiting.values()), ", ".join(str(number) for number in sorted(waiting))
+    told = f"{rows:,} row{'' if rows == 1 else 's'} wait in batch{'' if len(waiting) == 1 else 'es'} {which}"
+    offline = all(batch.state == OFFLINE for batch in read_batches(connection) if batch.number in waiting)
+    return StopRun(
+        EXPORTED if offline else IN_BATCHES, f"{told}: nobody else asks them until their results are collected."
+    )
 
 
 def new_batch(connection: sqlite3.Connection, place: str, prices: Prices, now: float) -> BatchNote:

@@ -37,13 +37,15 @@ Came = Reply | Failure | NotRun
 @dataclass(slots=True)
 class Collected:
     """What was brought back, in rows. `again`: they are pending, to be asked once more, and did not run `not_run`;
-    `strange`: lines that belong to no row that waits (they were collected before, or are another run's)."""
+    `strange`: lines that belong to no row that waits (they were collected before, or are another run's); `torn`: last
+    lines that were not written to their end."""
 
     accepted: int = 0
     set_aside: int = 0
     again: int = 0
     not_run: int = 0
     strange: int = 0
+    torn: int = 0
     stopped: StopRun | None = None
     """What no row could escape: a wrong model, an empty account."""
 
@@ -53,6 +55,7 @@ class Collected:
         self.again += other.again
         self.not_run += other.not_run
         self.strange += other.strange
+        self.torn += other.torn
         self.stopped = self.stopped or other.stopped
 
 

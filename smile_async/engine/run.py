@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from smile_async.engine import account, schema
-from smile_async.engine.batches import waiting_rows
+from smile_async.engine.batches import waiting_in_batches
 from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.lane import MINUTE, Lane, Served
@@ -24,8 +24,6 @@ from smile_async.engine.silence import Silence
 from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import SettingsError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
-
-IN_BATCHES = "batch"  # the reason of a run that only waits for batches
 
 Tell = Callable[[Sequence[Event]], None]
 
@@ -254,16 +252,6 @@ def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any],
     before = account.read_counts(reader)
     listen(RunStarted(before.accepted, before.set_aside, before.pending, before.reasons))
     return before
-
-
-def waiting_in_batches(reader: sqlite3.Connection) -> StopRun | None:
-    """Why a run that asked all it could is not done: rows wait in a batch, whose answers have to be fetched."""
-    waiting = waiting_rows(reader)
-    if not waiting:
-        return None
-    rows, which = sum(waiting.values()), ", ".join(str(number) for number in sorted(waiting))
-    told = f"{rows:,} row{'' if rows == 1 else 's'} wait in batch{'' if len(waiting) == 1 else 'es'} {which}"
-    return StopRun(IN_BATCHES, f"{told}: nobody else asks them until their results are collected.")
 
 
 def _report(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import orjson
+
 from smile_async.engine.job import Failure, Reply, Request
 
 Item = TypeVar("Item")
@@ -48,8 +50,9 @@ class Task(Generic[Item, Value]):
     `render` and `accept` are pure and synchronous and run on the event loop, thousands a second. `identity` holds all
     that shapes the request beside the item (recipe, version): with the item's own bytes it makes the row id, and a
     run resumed with another identity is refused. `dump_item`/`load_item` and `dump_value`/`load_value` say how items
-    and values are kept in the ledger, as JSON bytes. `amend` may give, after a reply that was rejected, another request
-    for the next attempt, if one is allowed; it is asked for once a row. None: the row is asked as before.
+    and values are kept in the ledger, as JSON bytes; a value that is plain JSON needs no `load_value`. `amend` may
+    give, after a reply that was rejected, another request for the next attempt, if one is allowed; it is asked for once
+    a row. None: the row is asked as before.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Task(Generic[Item, Value]):
     dump_item: Callable[[Item], bytes]
     load_item: Callable[[bytes], Item]
     dump_value: Callable[[Value], bytes]
+    load_value: Callable[[bytes], Value] = orjson.loads
     identity: Mapping[str, Any] = field(default_factory=dict)
     source_id: Callable[[Item], str] = lambda _item: ""
     amend: Callable[[Item, Reply, Rejected], Amended | None] | None = None

@@ -14,12 +14,12 @@ _DATED = re.compile(r"20\d\d-\d\d-\d\d(-preview)?")
 _UNDATED = frozenset({"", "v1", "latest", "preview"})
 
 
-def azure_url(base_url: str, deployment: str, api_version: str) -> str:
+def azure_url(base_url: str, deployment: str, api_version: str, endpoint: str = ENDPOINT) -> str:
     """Where to post to. `base_url` is the resource's address (`https://NAME.openai.azure.com`), or one that already
     ends in `/openai/v1`, in a deployment or in `/chat/completions`.
 
     A dated `api_version` (2024-10-21) asks at `/openai/deployments/DEPLOYMENT`, any other (empty, v1, preview) at
-    `/openai/v1`, where the deployment is named in the body. Raises `SettingsError`.
+    `/openai/v1`, where the deployment is named in the body. `endpoint` is what is asked for. Raises `SettingsError`.
     """
     if not (_DATED.fullmatch(api_version) or api_version in _UNDATED):
         raise SettingsError(
@@ -28,8 +28,8 @@ def azure_url(base_url: str, deployment: str, api_version: str) -> str:
         )
     parts = address(base_url)
     path = parts.path
-    if not path.endswith(ENDPOINT):
-        path = _path(path, deployment, dated=api_version not in _UNDATED) + ENDPOINT
+    if not path.endswith(endpoint):
+        path = _path(path.removesuffix(ENDPOINT), deployment, dated=api_version not in _UNDATED) + endpoint
     query = parse_qsl(parts.query)
     if api_version not in {"", "v1"} and "api-version" not in dict(query):
         query.append(("api-version", api_version))

@@ -65,6 +65,17 @@ def read_result(line: bytes, dialect: Dialect, now: float) -> Result | None:
     return None if ours is None else Result(ours[1], int(ours[2]), _came(found, dialect.read, now))
 
 
+def is_torn(line: bytes) -> bool:
+    """Whether it is the last line of a file that was cut, or is still being written."""
+    if line.endswith(b"\n"):
+        return False
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return True
+    return False
+
+
 def is_reply(line: bytes) -> bool:
     """Whether a line is a request that was answered, at a glance."""
     try:

@@ -115,12 +115,13 @@ def logical_identity(model: str, sampling: Sampling) -> Mapping[str, Any]:
     return {"model": model, **sampling.model_dump(exclude_none=True, exclude={"extra"}), **extra}
 
 
-def chat_url(base_url: str) -> str:
-    """The address to post to; see `ChatProvider` for what may be given. Raises `SettingsError`."""
+def chat_url(base_url: str, endpoint: str = ENDPOINT) -> str:
+    """The address to post to; see `ChatProvider` for what may be given. `endpoint`: another one of the same server.
+    Raises `SettingsError`."""
     parts = address(base_url)
     path = parts.path
-    if not path.endswith(ENDPOINT):
-        path = (path or "/v1") + ENDPOINT
+    if not path.endswith(endpoint):
+        path = (path.removesuffix(ENDPOINT) or "/v1") + endpoint
     return urlunsplit(parts._replace(path=path))
 
 

@@ -9,8 +9,11 @@ from pydantic import SecretStr
 from smile_async.errors import SettingsError
 from smile_async.provider.anthropic import AnthropicDialect
 from smile_async.provider.azure import azure_headers, azure_url
+from smile_async.provider.chat import ENDPOINT as CHAT
 from smile_async.provider.chat import ChatDialect, bearer_headers, chat_url
 from smile_async.provider.dialect import Dialect
+from smile_async.provider.embeddings import ENDPOINT as EMBEDDINGS
+from smile_async.provider.embeddings import EmbeddingDialect, Encoding
 from smile_async.settings import ANTHROPIC, OPENAI, OPENAI_KEY, Endpoint, Sampling
 
 
@@ -59,6 +62,29 @@ def dialect_for(endpoint: Endpoint, sampling: Sampling) -> Dialect:
     )
 
 
+def embedding_dialect_for(
+    endpoint: Endpoint, sampling: Sampling, *, encoding: Encoding = "base64", dimensions: int | None = None
+) -> Dialect:
+    """As `dialect_for`, for embeddings. Of the sampling only `extra` is sent: vectors are not drawn."""
+    if not endpoint.model:
+        raise SettingsError("No model is named.", hint="--model text-embedding-3-small, or --provider local.")
+    if endpoint.provider == "anthropic":
+        raise SettingsError("Anthropic has no embeddings.", hint="Name another server, or --provider local.")
+    _check_belongings(endpoint)
+    key = key_of(endpoint)
+    headers = {name: value.get_secret_value() for name, value in endpoint.headers.items()}
+    azure = endpoint.provider == "azure"
+    return EmbeddingDialect(
+        url=_azure_url(endpoint, EMBEDDINGS) if azure else chat_url(base_url_of(endpoint), EMBEDDINGS),
+        headers=(azure_headers if azure else bearer_headers)(key, headers),
+        model=endpoint.model,
+        asked_as=endpoint.deployment or endpoint.asked_as or "",
+        encoding=encoding,
+        dimensions=dimensions,
+        extra=sampling.extra,
+    )
+
+
 def base_url_of(endpoint: Endpoint) -> str:
     """The endpoint's own address, else the environment's, else its provider's. Raises `SettingsError`."""
     home = _HOMES[endpoint.provider]
@@ -92,9 +118,9 @@ def key_of(endpoint: Endpoint) -> SecretStr | None:
     return None
 
 
-def _azure_url(endpoint: Endpoint) -> str:
+def _azure_url(endpoint: Endpoint, path: str = CHAT) -> str:
     version = endpoint.api_version or os.environ.get("OPENAI_API_VERSION") or ""
-    return azure_url(base_url_of(endpoint), endpoint.deployment or endpoint.model, version)
+    return azure_url(base_url_of(endpoint), endpoint.deployment or endpoint.model, version, path)
 
 
 def _check_belongings(endpoint: Endpoint) -> None:

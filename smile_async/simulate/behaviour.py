@@ -25,6 +25,15 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """Vectors that are asked for."""
+
+    texts: tuple[str, ...]
+    dimensions: int
+    base64: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A request, as far as it decides anything. `key` is the prompt's hash (`prompt_key`)."""
 
@@ -34,6 +43,8 @@ class Ask:
     max_tokens: int | None = None
     speakers: tuple[str, str] | None = None
     """The speakers that the prompt names; None: those of the settings."""
+    embedding: Embedding | None = None
+    """Vectors are asked for, no words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class Completion:
     finish_reason: str
     usage: Usage
     refusal: str | None = None
+    embedding: Embedding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,10 @@ ERRORS = {
     ),
 }
 ACTIONS: dict[str, Action] = {Fault.CUT_BODY: Action.CUT, Fault.HANG: Action.HANG}
+WITHOUT_WORDS = frozenset(
+    {Fault.CUT_BODY, Fault.HANG, Fault.SLOW, Fault.BROKEN_JSON, Fault.EMPTY_CHOICES, Fault.EMPTY_CONTENT}
+)
+"""Faults of an answer that holds vectors."""
 REFUSALS = (
     "很抱歉，我无法协助完成这个请求。",
     "抱歉，作为一个人工智能语言模型，我不能生成这样的对话内容。",
@@ -145,6 +161,8 @@ class Behaviour:
         odds, jitter, answer, detail = self._draw(ask.key + struct.pack("<Q", ordinal))
         event = self._event(ask.key, ordinal, odds / 2**64)
         spread = 1 + self.settings.latency.jitter * (jitter / 2**63 - 1)
+        if ask.embedding is not None:
+            return self._vectors(ask, event, spread)
         if isinstance(event, Fault):
             return self._fault(event, ask, spread, (answer, detail, number))
         script = _break(self._source.script(answer, number), event, detail)
@@ -166,6 +184,13 @@ class Behaviour:
         if self.settings.fault_asks is not None and ordinal >= self.settings.fault_asks:
             return None
         return next((event for edge, event in self._ordinary if odds < edge), None)
+
+    def _vectors(self, ask: Ask, event: Fault | Breach | None, spread: float) -> Plan:
+        """An answer of vectors: what is wrong with words (breaches, refusals) does not befall it."""
+        if isinstance(event, Fault) and (event in ERRORS or event is Fault.RESET):
+            return self._fault(event, ask, spread, (0, 0, 0))
+        completion = Completion(None, "stop", Usage(ask.prompt_tokens, 0), embedding=ask.embedding)
+        return self._answer(ask, completion, spread, event.value if event in WITHOUT_WORDS else "")
 
     def _fault(self, fault: Fault, ask: Ask, spread: float, draws: tuple[int, int, int]) -> Plan:
         if fault in ERRORS:
@@ -220,6 +245,8 @@ class Behaviour:
         return _complete(ask, text, "stop")
 
     def _text(self, ask: Ask, script: Script, detail: int) -> str:
+        if self.settings.answers:
+            return self.settings.answers[detail % len(self.settings.answers)]
         speakers = ask.speakers or self.settings.speakers
         return write_out(script, (*speakers, STRANGERS[detail % len(STRANGERS)]), detail)
 

@@ -35,33 +35,35 @@ def read_chat(body: bytes, *, detect_speakers: bool = False) -> Ask | ApiError:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        return _bad(f"The body is not valid JSON: {error}.")
-    return _read_object(parsed, detect_speakers) if isinstance(parsed, dict) else _bad("The body must be an object.")
+        return bad_request(f"The body is not valid JSON: {error}.")
+    if not isinstance(parsed, dict):
+        return bad_request("The body must be an object.")
+    return _read_object(parsed, detect_speakers)
 
 
 def _read_object(parsed: Mapping[str, Any], detect_speakers: bool) -> Ask | ApiError:  # noqa: FBT001
     if parsed.get("stream"):
-        return _bad("This endpoint does not stream: leave `stream` out.", param="stream")
+        return bad_request("This endpoint does not stream: leave `stream` out.", param="stream")
     messages = _read_messages(parsed.get("messages"))
     if isinstance(messages, ApiError):
         return messages
     ceiling = parsed.get("max_completion_tokens") or parsed.get("max_tokens")
     if ceiling is not None and (not isinstance(ceiling, int) or ceiling < 1):
-        return _bad("max_tokens must be an integer of at least 1.", param="max_tokens")
+        return bad_request("max_tokens must be an integer of at least 1.", param="max_tokens")
     model = parsed.get("model")
     if model is not None and not isinstance(model, str):
-        return _bad("model must be a string.", param="model")
+        return bad_request("model must be a string.", param="model")
     return ask_of(messages, detect_speakers=detect_speakers, model=model, max_tokens=ceiling)
 
 
 def _read_messages(found: Any) -> tuple[Message, ...] | ApiError:
     if not isinstance(found, list) or not found:
-        return _bad("messages must be a list of at least one message.", param="messages")
+        return bad_request("messages must be a list of at least one message.", param="messages")
     messages = []
     for number, entry in enumerate(found):
         content = content_text(entry.get("content")) if isinstance(entry, dict) else None
         if content is None or not isinstance(entry.get("role"), str):
-            return _bad(f"messages[{number}] needs a role and a content of text.", param="messages")
+            return bad_request(f"messages[{number}] needs a role and a content of text.", param="messages")
         messages.append(Message(entry["role"], content))
     return tuple(messages)
 
@@ -77,7 +79,7 @@ def content_text(content: Any) -> str | None:
     return "".join(texts) if len(texts) == len(content) else None
 
 
-def _bad(message: str, *, param: str = "") -> ApiError:
+def bad_request(message: str, *, param: str = "") -> ApiError:
     return ApiError(400, f"{message} (param: {param})" if param else message, "invalid_request_error")
 
 

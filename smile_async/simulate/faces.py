@@ -6,7 +6,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from smile_async.engine.job import ServerPace
-from smile_async.simulate import azure, chat, messages
+from smile_async.simulate import azure, chat, embeddings, messages
 from smile_async.simulate.behaviour import ApiError, Ask, Plan
 from smile_async.simulate.limits import pace_headers
 from smile_async.simulate.wire import HttpRequest
@@ -39,20 +39,27 @@ MESSAGES = Face(
     messages.read_messages, messages.worded, messages.plan_body, messages.pace_headers, frozenset({b"x-api-key"})
 )
 
+EMBEDDINGS = Face(embeddings.read_embeddings, lambda plan: plan, embeddings.plan_body, pace_headers, CHAT.keys)
+AZURE_EMBEDDINGS = Face(embeddings.read_embeddings, azure.worded, embeddings.plan_body, azure.pace_headers, CHAT.keys)
+
 _PATHS = {
     b"/v1/chat/completions": CHAT,
     b"/chat/completions": CHAT,
     b"/openai/v1/chat/completions": AZURE,
+    b"/v1/embeddings": EMBEDDINGS,
+    b"/embeddings": EMBEDDINGS,
+    b"/openai/v1/embeddings": AZURE_EMBEDDINGS,
     b"/v1/messages": MESSAGES,
 }
-_DEPLOYMENTS, _CHAT = b"/openai/deployments/", b"/chat/completions"
+_DEPLOYMENTS = b"/openai/deployments/"
+_IN_DEPLOYMENTS = {b"/chat/completions": AZURE, b"/embeddings": AZURE_EMBEDDINGS}
 
 
 def face_of(path: bytes) -> Face | None:
     """The interface that answers POST requests at this path."""
     found = _PATHS.get(path)
-    if found is None and path.startswith(_DEPLOYMENTS) and path.endswith(_CHAT):
-        return AZURE
+    if found is None and path.startswith(_DEPLOYMENTS):
+        return next((face for end, face in _IN_DEPLOYMENTS.items() if path.endswith(end)), None)
     return found
 
 
@@ -65,6 +72,6 @@ def read(face: Face, request: HttpRequest, *, detect_speakers: bool) -> Ask | Ap
         return azure.NO_VERSION
     ask = face.read(request.body, detect_speakers=detect_speakers)
     if deployment and isinstance(ask, Ask):
-        name = request.path.removeprefix(_DEPLOYMENTS).removesuffix(_CHAT)
+        name = request.path.removeprefix(_DEPLOYMENTS).partition(b"/")[0]
         return replace(ask, model=unquote(name.decode("latin-1")))
     return ask

@@ -1,9 +1,9 @@
 """The simulated endpoint over HTTP/1.1, made to answer thousands of requests a second on one core.
 
-Routes: POST /v1/chat/completions (also without /v1), POST /v1/messages (Anthropic's), POST
-/openai/deployments/NAME/chat/completions?api-version=... and /openai/v1/chat/completions (Azure's), /v1/files and
-/v1/batches (OpenAI's Batch API, also under /openai/v1 and Zhipu's /api/paas/v4), GET /v1/models, GET /healthz,
-GET /stats (with ?per_prompt=1), POST /stats/reset (answers the counts that it ends).
+Routes: POST /v1/chat/completions and /v1/embeddings (also without /v1), POST /v1/messages (Anthropic's), POST
+/openai/deployments/NAME/chat/completions?api-version=... and /openai/v1/chat/completions (Azure's, and its embeddings),
+/v1/files and /v1/batches (OpenAI's Batch API, also under /openai/v1 and Zhipu's /api/paas/v4), GET /v1/models,
+GET /healthz, GET /stats (with ?per_prompt=1), POST /stats/reset (answers the counts that it ends).
 """
 
 import asyncio

@@ -132,6 +132,8 @@ class SimulatorSettings(_Settings):
     speakers: tuple[str, str] = ("求助者", "支持者")
     detect_speakers: bool = False
     """Take the speakers from the prompt, where two different quoted labels such as "Client: " occur."""
+    answers: tuple[str, ...] = ()
+    """Texts, one of which is answered by hash in place of a dialogue: for other tasks (topic labels, a reply)."""
     dialogues: Path | None = None
     """A SMILECHAT-shaped JSONL file (optionally .gz) to answer from; None: answers are generated."""
     dialogues_by: Literal["hash", "order"] = "hash"

@@ -4,17 +4,15 @@ The list is a CSV file, so that thousands of entries can be sorted and filled in
 `decision` a person writes `accept` (delete what `cut` shows), `edit` (put `replacement` in its place) or `keep`.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from smile_async.decisions import read_list, write_list, wrong_line
 from smile_async.dialogue.model import QAPair
 from smile_async.errors import SourceError
-from smile_async.filing import whole_file
 from smile_async.source.clean import TEXTS, SetAside, with_texts
 
 TRIGGERS = ("抱抱",)
@@ -28,7 +26,6 @@ _SENTENCE_END = "。！？!?…～~\r\n"
 _PAUSE = "，,、；;：:"
 _PAIRS = {"（": "）", "(": ")", "“": "”", "「": "」", "『": "』", "【": "】", "‘": "’"}
 _BRACKETS = frozenset([*_PAIRS, *_PAIRS.values()])
-_FORMULA = ("=", "+", "-", "@", "'", "\t")  # a spreadsheet takes a cell that begins so for something other than text
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,74 +171,37 @@ _COLUMNS = [item.name for item in fields(ReviewEntry) if item.name != "line"]
 
 
 def write_review(path: Path, entries: Iterable[ReviewEntry], *, overwrite: bool = False) -> int:
-    """Write the list (UTF-8 with byte order mark, which spreadsheets need for Chinese); returns its length."""
-    count = 0
-    with whole_file(path, overwrite=overwrite) as out:
-        text = io.TextIOWrapper(out, encoding="utf-8-sig", newline="", write_through=True)
-        table = csv.writer(text)
-        table.writerow(_COLUMNS)
-        for entry in entries:
-            table.writerow([_shielded(str(getattr(entry, column))) for column in _COLUMNS])
-            count += 1
-        text.detach()
-    return count
-
-
-def _shielded(cell: str) -> str:
-    """A forum text that begins like a formula must not be run by the spreadsheet of the person who decides."""
-    cell = cell.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n")
-    return "'" + cell if cell.startswith(_FORMULA) else cell
-
-
-def _unshielded(cell: str) -> str:
-    cell = cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
-    return re.sub(r"\\(.)", lambda found: {"r": "\r", "n": "\n"}.get(found[1], found[1]), cell)
+    """Write the list; returns its length."""
+    rows = ([getattr(entry, column) for column in _COLUMNS] for entry in entries)
+    return write_list(path, _COLUMNS, rows, overwrite=overwrite)
 
 
 def read_review(path: Path) -> list[ReviewEntry]:
     """Entries with their decisions. `SourceError` names the line that cannot be used."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", file=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"is not UTF-8 (byte offset {error.start})", file=str(path), hint="Save it as 'CSV UTF-8'."
-        ) from None
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if list(table.fieldnames or []) != _COLUMNS:
-        raise SourceError(
-            "is no review list: its columns are others", file=str(path), hint=f"Expected: {','.join(_COLUMNS)}"
-        )
-    try:
-        entries = [_entry(cells, table.line_num, str(path)) for cells in table]
-    except csv.Error as error:
-        raise SourceError(f"line {table.line_num} is not valid CSV: {error}", file=str(path)) from None
+    entries = [_entry(text, line, path) for line, text in read_list(path, _COLUMNS)]
     _check_unique(entries, str(path))
     return entries
 
 
-def _entry(cells: dict[str, str], line: int, file: str) -> ReviewEntry:
-    def wrong(problem: str, hint: str = "") -> SourceError:
-        return SourceError(f"line {line}: {problem}", file=file, hint=hint)
-
-    if None in cells or None in cells.values():
-        raise wrong("the number of columns is not that of the header")
-    text = {name: _unshielded(cell) for name, cell in cells.items()}
+def _entry(text: dict[str, str], line: int, file: Path) -> ReviewEntry:
     decision, replacement = text["decision"].strip().lower(), text["replacement"]
     if decision not in get_args(Decision):
-        raise wrong(f"the decision {decision!r} is unknown", "Write accept, edit, keep, or nothing yet.")
+        raise wrong_line(
+            file, line, f"the decision {decision!r} is unknown", "Write accept, edit, keep, or nothing yet."
+        )
     if (decision == "edit") != bool(replacement) and decision:
-        raise wrong(
+        raise wrong_line(
+            file,
+            line,
             f"the decision {decision!r} {'needs a' if decision == 'edit' else 'takes no'} replacement",
             "edit puts the replacement in the place of the cut; accept deletes the cut.",
         )
     if text["field"] not in TEXTS:
-        raise wrong(f"the field {text['field']!r} is unknown", f"One of: {', '.join(TEXTS)}.")
+        raise wrong_line(file, line, f"the field {text['field']!r} is unknown", f"One of: {', '.join(TEXTS)}.")
     try:
         row, answer_index, start = (int(text[name]) for name in ("row", "answer_index", "start"))
     except ValueError:
-        raise wrong("row, answer_index and start must be whole numbers") from None
+        raise wrong_line(file, line, "row, answer_index and start must be whole numbers") from None
     return ReviewEntry(
         row=row,
         source_id=text["source_id"],

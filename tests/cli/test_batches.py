@@ -458,6 +458,9 @@ def test_vllm_run_batch_does_the_work_and_its_failures_are_understood(
     exported = smile("batch", "export", source, "run", "requests.jsonl", *model)
     assert exported.code == 0, exported.err
     assert "smile batch import run RESULTS.jsonl" in exported.out
+    status = smile("status", "run")
+    assert "smile batch import run RESULTS.jsonl" in status.out
+    assert smile("status", "run", "--json").told["reason"] == "exported"
     assert Path("requests.jsonl").stat().st_mode & 0o777 == 0o600
     assert len(Path("requests.jsonl").read_text("utf-8").splitlines()) == ROWS
     imported = smile("batch", "import", "run", work("requests.jsonl", failing=6), "--json")
@@ -479,7 +482,9 @@ def test_a_part_of_the_results_will_do_and_the_rest_may_come_later(
     lines = work("requests.jsonl").read_bytes().splitlines(keepends=True)
     Path("part.jsonl").write_bytes(b"".join(lines[:8]) + lines[8][:40])  # torn in the ninth line
     part = smile("batch", "import", "run", "part.jsonl", "--json").told
-    assert (part["rows"]["accepted"], part["in_batches"], part["collected"]["strange"]) == (8, 12, 1)
+    assert (part["rows"]["accepted"], part["in_batches"]) == (8, 12)
+    assert (part["collected"]["strange"], part["collected"]["torn"]) == (0, 1)
+    assert "the last line was cut off" in smile("batch", "import", "run", "part.jsonl").out
     # The rows that were not exported are asked at a server meanwhile, those that wait are not.
     resumed = smile("resume", "run", "--base-url", server.base_url)
     assert "12 rows wait in batch 1" in resumed.err

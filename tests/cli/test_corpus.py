@@ -46,6 +46,56 @@ def test_the_papers_system_prompt_can_be_put_in(smile: Smile, run: Path) -> None
     assert {line["messages"][0]["role"] for line in _lines(Path("out.jsonl"))} == {"system"}
 
 
+def test_any_corpus_can_be_exported_not_only_a_run(smile: Smile, run: Path) -> None:
+    smile("export", run, "first", "--format", "smilechat")
+    assert smile("export", "first", "second.jsonl", "--json").told["written"] == ROWS
+    assert smile("export", "second.jsonl", "third.jsonl", "--format", "sharegpt").code == 0
+    assert smile("export", "third.jsonl", "fourth.jsonl").code == 0
+    told = [[line["dialogue"] for line in _lines(Path(name))] for name in (run / "corpus.jsonl", "second.jsonl")]
+    assert told[0] == told[1]
+    assert [line["id"] for line in _lines(Path("fourth.jsonl"))] == [
+        line["id"] for line in _lines(run / "corpus.jsonl")
+    ]
+
+
+def test_roles_of_ones_own_are_told(smile: Smile) -> None:
+    said = [{"role": role, "content": "。"} for role in ("甲", "乙", "旁白")]
+    Path("mine.jsonl").write_text(json.dumps({"dialogue": said[:2]}) + "\n" + json.dumps({"dialogue": said}) + "\n")
+    refused = smile("export", "mine.jsonl", "out.jsonl", "--format", "messages")
+    assert refused.code == 2
+    assert "--roles" in refused.err
+    told = smile("export", "mine.jsonl", "out.jsonl", "--format", "messages", "--roles", "甲,乙", "--json").told
+    assert (told["written"], told["skipped"]) == (1, {"unknown-role": 1})
+
+
+def test_a_dataset_folder_says_how_its_run_made_it(smile: Smile, run: Path) -> None:
+    """24 questions: a quarter are 6; the seed decides which."""
+    pytest.importorskip("pyarrow", reason="pip install 'smile-async[parquet]'")
+    ended = smile("export", run, "set", "--format", "hf", "--validation", "0.25", "--test", "0", "--seed", "7")
+    assert ended.code == 0
+    assert "splits: train 18, validation 6" in ended.out
+    card = Path("set/README.md").read_text("utf-8")
+    for row in ("Model | simulated", "Source | qa.jsonl", "Rows asked for | 24", "Accepted | 24", "Set aside | 0"):
+        assert f"| {row} |" in card
+    assert "temperature 1.0, top_p 1.0" in card.replace("\\_", "_")
+    assert str(Path.cwd()) not in card
+    assert smile("stats", "set", "--json").told["dialogues"] == ROWS
+
+
+@pytest.mark.parametrize("flag", ["--validation", "--test", "--seed", "--license", "--language"])
+def test_flags_of_a_dataset_folder_belong_to_no_other_format(smile: Smile, run: Path, flag: str) -> None:
+    ended = smile("export", run, "out.jsonl", flag, "0")
+    assert ended.code == 2
+    assert "--format hf" in ended.err
+    assert not Path("out.jsonl").exists()
+
+
+def test_shares_that_leave_nothing_are_refused(smile: Smile, run: Path) -> None:
+    ended = smile("export", run, "set", "--format", "hf", "--test", "1")
+    assert ended.code == 2
+    assert "nothing to train on" in ended.err
+
+
 def test_an_unknown_format_names_those_there_are(smile: Smile, run: Path) -> None:
     ended = smile("export", run, "out.jsonl", "--format", "parquet")
     assert ended.code == 2

