@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 RAMP = 0.5  # seconds in which the number that may be in flight after a refusal doubles
-SLOWER = 3  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
+SLOWER = 4  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
 PERIODS = (1.0, 2.0, 5.0, 6.0, 10.0, 15.0, 20.0, 30.0, 60.0)  # seconds of windows that are thought of
 MEMORY = 180.0  # seconds: refusals that are compared
 MOST = 5  # of them
@@ -175,7 +175,7 @@ class FoundLimits:
     def grow(self, now: float) -> Finding | None:
         """Nobody has refused for a while, and what was found is what holds requests back: a little more."""
         found = self._found
-        if found is None or found.kind == "places":
+        if found is None or found.kind == "places" or self._open is not None:
             return None
         if found.since < max(found.quiet, found.limit):
             return None
@@ -246,8 +246,12 @@ class FoundLimits:
         finding = Finding("places", max(1, held))
         for number, period in enumerate(PERIODS):
             count = min(refusal.counts[number] for refusal in refusals)
-            if count >= ENOUGH and (against := _admitted_above(log, period, count, refusals[0].at)) < least:
-                least, finding = against, Finding("window", count, period)
+            if count < ENOUGH or _admitted_above(
+                log, period, count + count // 2, -math.inf
+            ):  # far more was admitted once
+                continue
+            if (against := _admitted_above(log, period, count, refusals[0].at)) < least:
+                least, finding = against, Finding("window", count - count // 200, period)
         if least > SHARE * len(refusals):
             if (rate := self._rate()) is None:
                 return None

@@ -23,7 +23,7 @@ SAME_PERIOD = 0.3  # of a period: two that differ by less are one
 FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
 
-LONGEST_HOLD, RECENT = 12.0, 120.0  # seconds: of a hold that nobody told, where the last reply is so recent
+LONGEST_HOLD, RECENT = 20.0, 120.0  # seconds: of a hold that nobody told, where the last reply is so recent
 
 IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
 
