@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from smile_async.engine.kinds import FATAL, PERHAPS_BILLED, FailureKind
+from smile_async.engine.kinds import FATAL, PERHAPS_BILLED, REFUSED, FailureKind
 
 __all__ = [
     "FATAL",
     "PERHAPS_BILLED",
+    "REFUSED",
     "Failure",
     "FailureKind",
     "LimitWord",

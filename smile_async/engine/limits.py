@@ -143,9 +143,9 @@ class Gate:
         while (wait := self._wait_to_start())[0] > 0:
             await self.change(*wait)
 
-    async def enter(self, request: Request, avoid: str = "") -> Admission:
+    async def enter(self, request: Request, avoid: str = "", unfit: frozenset[str] = frozenset()) -> Admission:
         """Wait until every limit of some endpoint admits the request, then count it in there; not at the one to
-        `avoid`, where another has room.
+        `avoid`, where another has room, nor at those that are `unfit` while there is another.
 
         Raises `BudgetSpentError` when the budget cannot admit it even after all in flight have been settled.
         """
@@ -157,6 +157,8 @@ class Gate:
                     raise BudgetSpentError(min(self._ceiling(lane, request) for lane in self.lanes))
                 await self.change(what="budget")
                 continue
+            if unfit:
+                lanes = tuple([lane for lane in lanes if lane.name not in unfit and not lane.retired]) or lanes
             lane, wait = self._choose(lanes, expected, avoid)
             if wait[0] <= 0:
                 break

@@ -23,6 +23,7 @@ from smile_async.provider.wariness import Wariness
 from smile_async.settings import Timeouts
 
 IDLE = 4.0  # seconds a connection is kept unused: uvicorn, and so vLLM, closes after 5
+LONG_AGO = 0.9  # seconds since its request left: servers close what is idle for a second or more
 RESOLVED = 10.0  # seconds that a name's addresses are believed
 STAGGER = 0.25  # seconds until the next address is tried beside the one that does not answer (RFC 8305)
 OVERSLEPT = 1.0  # seconds that a timer is late: this process was stopped, and what came meanwhile is read first
@@ -117,7 +118,9 @@ class Origin:
     def take(self, now: float) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.is_open and now - connection.last < IDLE and now >= self.wariness.until:
+            fit = connection.is_open and now - connection.last < IDLE and now >= self.wariness.until
+            # Of a process that was stopped the answer has waited, and perhaps the close behind it.
+            if fit and (now - connection.started < LONG_AGO or not connection.has_ended()):
                 return connection
             connection.abort()
         return None
