@@ -46,11 +46,19 @@ COMMANDS: dict[str, Named] = {
     "check": Named(
         "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
     ),
+    "topics": Named(
+        "topics",
+        CORPUS,
+        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
+    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "psytest": Named(
         "psytest",
         CHATBOT,
         "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "respond": Named(
+        "respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."
     ),
     "evaluate": Named(
         "evaluate",

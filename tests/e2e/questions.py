@@ -1,8 +1,9 @@
 """Chinese QAs by the thousand, no two alike, and the files that hold them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 QA = dict[str, str]
 
@@ -61,12 +62,12 @@ def _question(number: int) -> QA:
     }
 
 
-def write_jsonl(path: Path, rows: Sequence[QA]) -> Path:
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def write_psyqa(path: Path, rows: Sequence[QA]) -> Path:
+def write_psyqa(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """PsyQA's own shape: one JSON array, the answer inside a list."""
     told = [
         {

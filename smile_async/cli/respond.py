@@ -1,0 +1,69 @@
+"""smile respond: a model's answers to test cases."""
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
+from smile_async.cli.following import as_typed, follow_run
+
+if TYPE_CHECKING:
+    from smile_async.engine.run import RunReport
+    from smile_async.tasks import Following
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Dialogue system")(respond)
+
+
+@grouped
+def respond(
+    cases: Annotated[Path, typer.Argument(metavar="CASES", help="JSONL of {id, messages, reference}: smile psytest")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder for the answers", show_default=False)],
+    *,
+    name: Annotated[
+        str, typer.Option(help="the system's name in the results; default the model's", show_default=False)
+    ] = "",
+    system: Annotated[
+        str | None,
+        typer.Option(help="system prompt for cases without one; paper-zh or paper-en: Figure 12", show_default=False),
+    ] = None,
+    asking: AskFlags,
+    limits: LimitFlags,
+    again: AgainFlags,
+    output: OutputFlags,
+    observers: ObserverFlags,
+) -> None:
+    """A model's answers to test cases, kept in RUN; the same command again goes on.
+
+    smile respond psytest.jsonl answers/mechat --base-url http://localhost:8000/v1 --model mechat --system paper-zh
+
+    RUN/responses.jsonl holds id, response, reference and system: what smile evaluate compares. Temperature and top_p
+    0.8, as in the paper, unless others are given.
+    """
+    from smile_async.chatbot.respond import read_cases
+    from smile_async.chatbot.respond import respond as answer_all
+    from smile_async.cli.settings import endpoints_from, settings_from, task_options
+    from smile_async.corpus.formats import paper_system_prompt
+    from smile_async.tasks import Keeping
+
+    settings = settings_from(output.config)
+    at, options, given = endpoints_from(settings, asking), task_options(settings, asking, limits), read_cases(cases)
+    prompts = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
+    prompt = prompts[system]() if system in prompts else system
+
+    def running(seen: "Following") -> Awaitable["RunReport"]:
+        return answer_all(
+            given,
+            run,
+            provider=at,
+            name=name,
+            system=prompt,
+            options=options,
+            keeping=Keeping(command=as_typed(), source=str(cases.absolute()), expected=len(given)),
+            following=seen,
+        )
+
+    follow_run(running, f"smile respond {cases} -> {run}", run, output, observers, again=again.retry)

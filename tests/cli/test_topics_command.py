@@ -1,0 +1,36 @@
+"""`smile topics`: annotated, shown, gone on with, and what other commands say of such a run."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Serve, Smile, at
+from tests.e2e.questions import write_jsonl
+
+
+def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp_path: Path) -> None:
+    server = serve(answers=["焦虑，自杀倾向", "恋爱问题、婚姻", "焦虑"])
+    corpus = write_jsonl(tmp_path / "c.jsonl", [
+        {"id": str(row), "dialogue": [{"role": "client", "content": f"第{row}次"}, {"role": "counselor", "content": "好"}]}
+        for row in range(30)
+    ])  # fmt: skip
+
+    ended = smile("topics", "annotate", corpus, "labels", *at(server), "--json")
+    again = smile("topics", "annotate", corpus, "labels", *at(server), "--json")
+    shown, told = smile("topics", "labels"), smile("topics", "labels", "--json").told["sets"]["labels"]
+    table = list(csv.DictReader(io.StringIO(smile("topics", "show", "labels", "--csv").out)))
+    elsewhere = smile("export", "labels", "out.jsonl")
+
+    assert ended.code == again.code == 0
+    assert again.told["attempts"] == ended.told["attempts"] == 30
+    assert ended.told["topics"]["dialogues"] == 30
+    lines = [json.loads(line) for line in Path("labels/topics.jsonl").read_text("utf-8").splitlines()]
+    crisis = sum(line["crisis"] for line in lines)
+    assert told["crisis"] == crisis > 0
+    assert f"crisis     {crisis} of 30 dialogues" in shown.out
+    assert "婚姻 (婚姻问题?)" in shown.out
+    assert {row["topic"]: int(row["dialogues"]) for row in table if row["dialogues"] != "0"} == {
+        name: sum(name in line["topics"] for line in lines) for name in ("焦虑", "自杀倾向", "恋爱问题")
+    }
+    assert (elsewhere.code, "labels holds topics, no dialogues" in elsewhere.err) == (2, True)
