@@ -50,8 +50,16 @@ COMMANDS: dict[str, Named] = {
         "topics",
         CORPUS,
         "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
+    "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
+    "compare": Named(
+        "diversity",
+        CORPUS,
+        "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
     ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
+    "report": Named(
+        "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
+    ),
     "psytest": Named(
         "psytest",
         CHATBOT,
