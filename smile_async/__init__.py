@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from smile_async.prompt.recipe import Recipe, load_recipe
     from smile_async.run_folder import RunStatus, export_corpus, read_status, records
     from smile_async.settings import Endpoint, Intake, Limits, Prices, RetryPolicy, Sampling, Timeouts
+    from smile_async.tasks import Following, Keeping, run_task
 
 _HOMES = {
     "smile_async.corpora": ("Corpus", "open_corpus"),
@@ -37,6 +38,7 @@ _HOMES = {
     "smile_async.prompt.recipe": ("Recipe", "load_recipe"),
     "smile_async.run_folder": ("RunStatus", "export_corpus", "read_status", "records"),
     "smile_async.settings": ("Endpoint", "Intake", "Limits", "Prices", "RetryPolicy", "Sampling", "Timeouts"),
+    "smile_async.tasks": ("Following", "Keeping", "run_task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -47,7 +49,9 @@ __all__ = [
     "Endpoint",
     "Failure",
     "FailureKind",
+    "Following",
     "Intake",
+    "Keeping",
     "Limits",
     "Message",
     "Options",
@@ -79,6 +83,7 @@ __all__ = [
     "resume_corpus",
     "revalidate_corpus",
     "run",
+    "run_task",
 ]
 
 

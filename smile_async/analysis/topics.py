@@ -12,9 +12,10 @@ import orjson
 from smile_async.analysis.labels import Labels, NearMiss, read_labels
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
 from smile_async.dialogue.model import Dialogue
-from smile_async.engine import account
+from smile_async.engine import account, schema
 from smile_async.engine.job import Message, Reply, Request
 from smile_async.engine.retry import CONTENT_FILTER
+from smile_async.engine.revision import Revision
 from smile_async.engine.run import RunReport
 from smile_async.engine.task import Accepted, Rejected, Task
 from smile_async.errors import RunNotFoundError
@@ -23,7 +24,7 @@ from smile_async.options import Options
 from smile_async.prompt.annotation import Language, annotation_prompt
 from smile_async.prompt.topics import Topic, load_topics
 from smile_async.settings import Sampling
-from smile_async.tasks import Following, Keeping, run_task
+from smile_async.tasks import Following, Keeping, rejudge_task, run_task
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.8)  # Appendix D
 MAX_TOKENS = 1_024  # of an answer: all 60 names take about 400
@@ -125,6 +126,14 @@ async def annotate_topics(
     )
 
 
+async def reread_topics(folder: str | Path) -> tuple[Revision, account.Counts]:
+    """Read every answer of a run again, as answers are read now, without asking anybody."""
+    folder = Path(folder)
+    with schema.reading(folder) as reader:
+        language: Language = account.read_meta(reader, LANGUAGE) or "zh"
+    return await rejudge_task(folder, topic_task(language), {TOPICS: topic_lines})
+
+
 def topic_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
     """The lines of `topics.jsonl`, in the corpus's order."""
     language: Language = account.read_meta(reader, LANGUAGE)
@@ -146,10 +155,15 @@ def topic_lines(reader: sqlite3.Connection) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What `topics.jsonl` holds: the labels of each dialogue by its record's id, and the topics in their language."""
+    """What `topics.jsonl` holds: a record's id and its labels a row, and the topics in their language."""
 
-    labels: Mapping[str, Labels]
+    rows: tuple[tuple[str, Labels], ...]
     topics: tuple[Topic, ...]
+
+    @property
+    def labels(self) -> Iterator[Labels]:
+        """Of each dialogue."""
+        return (labels for _, labels in self.rows)
 
 
 def read_annotation(folder: str | Path) -> Annotation:
@@ -162,22 +176,26 @@ def read_annotation(folder: str | Path) -> Annotation:
     spoken = {name for line in lines for name in line["topics"]}
     topics = english if spoken & {topic.name for topic in english} else chinese
     index_of = {topic.name: topic.index for topic in (*chinese, *english)}
-    labels = {
-        line["id"]: Labels(
-            tuple(line["indices"]),
-            tuple(NearMiss(miss["label"], index_of[miss["near"]]) for miss in line["near_misses"]),
-            tuple(line["others"]),
+    rows = [
+        (
+            line["id"],
+            Labels(
+                tuple(line["indices"]),
+                tuple(NearMiss(miss["label"], index_of[miss["near"]]) for miss in line["near_misses"]),
+                tuple(line["others"]),
+            ),
         )
         for line in lines
-    }
-    return Annotation(labels, topics)
+    ]
+    return Annotation(tuple(rows), topics)
 
 
 def with_topics(records: Iterable[Record], annotation: Annotation) -> Iterator[Record]:
     """The records with their topics' names and the crisis column; one that was not annotated as it was."""
     names = {topic.index: topic.name for topic in annotation.topics}
+    found = dict(annotation.rows)
     for record in records:
-        labels = annotation.labels.get(record.row_id)
+        labels = found.get(record.row_id)
         if labels is None:
             yield record
         else:

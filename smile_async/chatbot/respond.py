@@ -13,13 +13,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from smile_async.engine import account
 from smile_async.engine.job import Message, Reply, Request
 from smile_async.engine.retry import CONTENT_FILTER
+from smile_async.engine.revision import Revision
 from smile_async.engine.run import RunReport
 from smile_async.engine.task import Accepted, Rejected, Task
 from smile_async.errors import SourceError
 from smile_async.notes import Whom, endpoints_of
 from smile_async.options import Options
 from smile_async.settings import Sampling
-from smile_async.tasks import Following, Keeping, run_task
+from smile_async.tasks import Following, Keeping, rejudge_task, run_task
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.8)  # section 6's inference
 RESPONSES = "responses.jsonl"
@@ -147,6 +148,11 @@ async def respond(
         ),
         following=following,
     )
+
+
+async def reread_responses(folder: str | Path) -> tuple[Revision, account.Counts]:
+    """Judge every answer of a run again, as answers are judged now, without asking anybody."""
+    return await rejudge_task(folder, response_task(), {RESPONSES: response_lines})
 
 
 def _model_of(provider: Whom) -> str:

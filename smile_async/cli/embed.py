@@ -52,7 +52,7 @@ def embed(
     smile embed smilechat/ vectors/local
 
     RUN/vectors.npy holds the vectors (n, d; float32), RUN/ids.jsonl says whose each is. Without --model the embedded
-    multilingual-e5-small is asked (extra: analysis; about one text a second and core). The same command goes on.
+    multilingual-e5-small is asked (extra: analysis), which is right for some hundred texts. The same command goes on.
     """
     from smile_async.analysis.embedding import (
         BOTH,

@@ -195,16 +195,38 @@ def revalidate(
     smile revalidate runs/first --recipe smile-checked
 
     smile revalidate runs/first --salvage all
+
+    Answers of topic labels and of test cases are read again as this version reads them.
     """
     import asyncio
 
     from smile_async.cli.show import revision_text
-    from smile_async.pipeline import revalidate_corpus
     from smile_async.run_folder import read_status
 
-    revision, counts = asyncio.run(revalidate_corpus(run, recipe, salvage=salvage))
+    again = _rejudging(read_status(run).task)
+    if again is None:
+        from smile_async.pipeline import revalidate_corpus
+
+        revision, counts = asyncio.run(revalidate_corpus(run, recipe, salvage=salvage))
+    elif recipe is not None or salvage is not None:
+        raise typer.BadParameter("a run of another task has no recipe", param_hint="--recipe, --salvage")
+    else:
+        revision, counts = asyncio.run(again(run))
     found = read_status(run)
     print_json(found.as_json()) if json else sys.stdout.write(revision_text(revision, counts, found.remarks))
+
+
+def _rejudging(task: str) -> Any:
+    """How the replies to another task than dialogues are judged again; None: as dialogues are, or not at all."""
+    if task == "topics":
+        from smile_async.analysis.topics import reread_topics
+
+        return reread_topics
+    if task == "responses":
+        from smile_async.chatbot.respond import reread_responses
+
+        return reread_responses
+    return None
 
 
 def _resume(

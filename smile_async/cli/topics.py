@@ -113,7 +113,7 @@ def _table(run: Path) -> "TopicTable":
     from smile_async.analysis.topics import read_annotation
 
     annotation = read_annotation(run)
-    return topic_table(annotation.labels.values(), annotation.topics)
+    return topic_table(annotation.labels, annotation.topics)
 
 
 def _outcome(run: Path) -> Outcome:

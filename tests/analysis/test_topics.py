@@ -113,7 +113,7 @@ def test_an_annotation_is_read_back_and_put_onto_the_records(tmp_path: Path) -> 
 
     assert (first.topics, first.crisis) == (("Anxiety", "Harming Others"), True)
     assert (second.topics, second.crisis) == ((), None)
-    assert annotation.labels["r0"].near == (NearMiss("Marital", 4),)
+    assert dict(annotation.rows)["r0"].near == (NearMiss("Marital", 4),)
     with pytest.raises(RunNotFoundError, match="smile topics annotate CORPUS"):
         read_annotation(tmp_path / "none")
 
@@ -161,4 +161,4 @@ def test_a_table_counts_limited_and_unlimited_apart() -> None:
 
 
 def test_an_annotation_holds_nothing_else() -> None:
-    assert list(with_topics([], Annotation({}, ZH))) == []
+    assert list(with_topics([], Annotation((), ZH))) == []

@@ -14,11 +14,13 @@ def test_answers_are_what_evaluate_reads(smile: Smile, serve: Serve, tmp_path: P
     ])  # fmt: skip
 
     ended = smile("respond", cases, "answers", *at(server), "--system", "paper-zh", "--json")
+    reread = smile("revalidate", "answers")
     told = smile("status", "answers")
     scores = smile("evaluate", cases, "one=answers/responses.jsonl", "--json")
     missing = smile("respond", "none.jsonl", "other", *at(server))
 
     assert ended.code == 0
+    assert reread.out.startswith("judged again: 12 accepted (0 of them newly)")
     assert (ended.told["task"], ended.told["rows"]["accepted"]) == ("responses", 12)
     assert "asked      simulated, for responses" in told.out
     assert (scores.code, scores.told["cases"]) == (0, 12)

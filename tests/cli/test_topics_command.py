@@ -20,9 +20,11 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
     again = smile("topics", "annotate", corpus, "labels", *at(server), "--json")
     shown, told = smile("topics", "labels"), smile("topics", "labels", "--json").told["sets"]["labels"]
     table = list(csv.DictReader(io.StringIO(smile("topics", "show", "labels", "--csv").out)))
+    reread, refused = smile("revalidate", "labels", "--json"), smile("revalidate", "labels", "--recipe", "smile")
     elsewhere = smile("export", "labels", "out.jsonl")
 
     assert ended.code == again.code == 0
+    assert (reread.told["rows"]["accepted"], refused.code) == (30, 2)
     assert again.told["attempts"] == ended.told["attempts"] == 30
     assert ended.told["topics"]["dialogues"] == 30
     lines = [json.loads(line) for line in Path("labels/topics.jsonl").read_text("utf-8").splitlines()]
