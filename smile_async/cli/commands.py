@@ -50,6 +50,7 @@ COMMANDS: dict[str, Named] = {
         "topics",
         CORPUS,
         "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
+    ),
     "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
     "compare": Named(
         "diversity",
