@@ -57,6 +57,11 @@ COMMANDS: dict[str, Named] = {
         CORPUS,
         "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
     ),
+    "reproduce": Named(
+        "reproduce",
+        CORPUS,
+        "The paper's whole study (sections 3 to 5): three methods, all analyses; the same command again goes on.",
+    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "report": Named(
         "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
