@@ -10,7 +10,8 @@ import orjson
 from smile_async.analysis import plots
 from smile_async.analysis.report import Curve, Figure, Topics, TopicShare
 from smile_async.analysis.study import Study, StudyReport
-from smile_async.analysis.study_results import StudyResults, measure
+from smile_async.analysis.study_folder import METHODS, PAIRS
+from smile_async.analysis.study_results import SMILE, StudyResults, measure
 from smile_async.analysis.study_tables import Titled, named, study_tables
 from smile_async.analysis.tokenization import load_tokenizer
 from smile_async.analysis.topic_entropy import TopicTable
@@ -133,9 +134,13 @@ def _figures(found: StudyResults, folder: Path, notify: Callable[[str], None]) -
 def _curves(found: StudyResults, tongue: plots.Tongue) -> list[Figure]:
     own, random = WORDS[tongue]
     transformed = tuple(
-        Curve((own if one.own else random).format(set=named(one.method)), one.cosines) for one in found.transformed
+        Curve((own if one.own else random).format(set=named(one.method)), one.cosines)
+        for one in found.transformed
+        if one.own or one.method != SMILE  # the paper's three; smile's with random QAs stand in the table
     )
-    pairs = tuple(Curve(named(one.name), one.pairs) for one in found.comparison.sets if one.pairs is not None)
+    sets = {one.name: one.pairs for one in found.comparison.sets if one.pairs is not None}
+    order = [SMILE, *(name for name in METHODS if name != SMILE), PAIRS]  # a method has one colour in both figures
+    pairs = tuple(Curve(named(name), sets[name]) for name in order if name in sets)
     return [Figure("figure-4", transformed, found.line), Figure("figure-5", pairs)]
 
 

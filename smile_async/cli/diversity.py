@@ -12,7 +12,7 @@ from smile_async.cli.flags import grouped
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
-    from smile_async.analysis.comparison import Comparison
+    from smile_async.analysis.comparison import Comparison, SetVectors
     from smile_async.analysis.lexical import Lexical, OwnDistinct
     from smile_async.analysis.sets import TextSet
     from smile_async.cli.tables import Table
@@ -77,7 +77,10 @@ def diversity(
 
 @grouped
 def compare(
-    sets: Annotated[list[str], typer.Argument(metavar="NAME=CORPUS ...", help="what smile diversity takes, named")],
+    sets: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=CORPUS ...", help="what smile diversity takes, named; or OUT of smile reproduce"),
+    ],
     *,
     vectors: Annotated[
         list[str] | None,
@@ -95,18 +98,28 @@ def compare(
     smile compare standard=runs/standard smile=runs/smile --vectors standard=v/standard --vectors smile=v/smile
 
     smile compare psyqa=psyqa.json mine=mine.jsonl --sample 500 --markdown
+
+    smile compare study mine=mine.jsonl
+
+    The folder of smile reproduce stands for its four sets, with their vectors.
     """
     from smile_async.analysis.comparison import compare as side_by_side
     from smile_async.analysis.comparison import vectors_of
     from smile_async.analysis.sets import open_set
+    from smile_async.analysis.study_folder import is_study
     from smile_async.analysis.tokenization import load_tokenizer
 
     _one_form(json=json, csv=csv, markdown=markdown)
     cut = load_tokenizer(tokenizer)
     folders = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
-    opened = [open_set(path, name=name) for name, path in _named(sets, "NAME=CORPUS")]
+    studies, others = [one for one in sets if is_study(one)], [one for one in sets if not is_study(one)]
+    opened = [open_set(path, name=name) for name, path in _named(others, "NAME=CORPUS")]
     drawn = _drawn(opened, sample, seed)
-    found = side_by_side(drawn, tokenizer=cut, vectors=vectors_of(drawn, folders), seed=seed)
+    held = vectors_of(drawn, folders)
+    for out in studies:
+        theirs, their_vectors = _of_study(out, sample, seed)
+        drawn, held = [*theirs, *drawn], {**their_vectors, **held}
+    found = side_by_side(drawn, tokenizer=cut, vectors=held, seed=seed)
     if json:
         print_json({"sample": sample, "seed": seed, **found.as_json()})
     elif csv:
@@ -127,6 +140,14 @@ def _drawn(sets: Sequence["TextSet"], sample: int | None, seed: int) -> list["Te
     from smile_async.analysis.sets import sampled
 
     return list(sets) if sample is None else [sampled(one, sample, seed=seed) for one in sets]
+
+
+def _of_study(out: str, sample: int | None, seed: int) -> 'tuple[list["TextSet"], dict[str, "SetVectors"]]':
+    """The four sets of `smile reproduce`, and their vectors."""
+    from smile_async.analysis.study_results import study_sets, study_vectors
+
+    sets = _drawn(study_sets(out), sample, seed)
+    return sets, study_vectors(out, sets)
 
 
 def _one_form(**forms: bool) -> None:
