@@ -166,8 +166,9 @@ async def reproduce(
     _check(study)
     with there.alone(out):
         note = there.open_note(out, study.as_json())
-        if not there.pairs_file(out).exists():
+        if not there.is_study(out):
             _draw(study, out, notify)
+            note.save(out)
         steps = study_steps(study, out)
         for number, step in enumerate(steps, 1):
             once_more = again and _set_aside(out / step.name) > 0
@@ -214,7 +215,7 @@ def _draw(study: Study, out: Path, notify: Callable[[str], None]) -> None:
     if len(pairs) < len(rows):
         notify(f"{len(rows) - len(pairs):,} of the {len(rows):,} QAs drawn held nothing after cleaning: left out.")
     named = (one if one.source_id else one.model_copy(update={"source_id": str(n)}) for n, one in enumerate(pairs))
-    write_pairs(there.pairs_file(out), named)
+    write_pairs(there.pairs_file(out), named, overwrite=True)  # one is there when a kill came before the note
 
 
 def read_pairs(out: Path) -> list[QAPair]:

@@ -60,9 +60,10 @@ class Note:
 
 
 def open_note(out: Path, asked: Mapping[str, Any]) -> Note:
-    """The note of a study that goes on, or of a new one. Raises `RunMismatchError` where another study is there."""
+    """The note of a study that goes on, or of a new one, not yet saved. Raises `RunMismatchError` where another study
+    is there."""
     if not is_study(out):
-        return Note(asked).save(out)
+        return Note(asked)
     told = orjson.loads((out / NOTE).read_bytes())
     now = orjson.loads(orjson.dumps(asked))
     if told["study"] != now:

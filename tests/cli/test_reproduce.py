@@ -1,0 +1,51 @@
+"""smile reproduce: what is refused before anybody is asked, and what its folder is good for."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.studying import Studying
+from tests.cli.conftest import Smile
+
+pytest.importorskip("numpy", reason="pip install 'smile-async[analysis]'")
+pytest.importorskip("matplotlib", reason="pip install 'smile-async[analysis]'")
+
+AT = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "name a source of QAs"),
+        (("--preset", "tiny"), "'tiny': paper or small"),
+        (("--preset", "small", "--recipe", "smile"), "'smile' is not METHOD=RECIPE"),
+        (("--preset", "small", "--tokenizer", "no-such"), "There is no tokenizer 'no-such'"),
+        (("--preset", "small", *AT, "--budget", "1"), "those of the chat are not known"),
+        (
+            ("--preset", "small", *AT, "--budget", "1", "--price-in", "1", "--topics-model", "t"),
+            "those of the topics are not known",
+        ),
+        (("--preset", "small", "--embed-config", "no.toml"), "no.toml: cannot be read"),
+        (("--preset", "small", "-n", "13", *AT), "12 distinct questions, fewer than 13"),
+    ],
+)
+def test_what_cannot_be_done_is_told_at_once(smile: Smile, tmp_path: Path, flags: tuple[str, ...], told: str) -> None:
+    ended = smile("reproduce", str(tmp_path / "out"), *flags)
+    assert ended.code == 2, ended.err
+    assert told in ended.err
+    assert not list(tmp_path.glob("out/*/ledger.sqlite3"))
+    assert not list(tmp_path.glob("out/study.json")), "the next call may be another study's"
+
+
+def test_compare_takes_the_folder_and_sets_beside_it(smile: Smile, tmp_path: Path) -> None:
+    studying = Studying(tmp_path)
+    studying.go()
+
+    ended = smile("compare", str(studying.out), f"mine={studying.out / 'smile'}", "--json")
+
+    assert ended.code == 0, ended.err
+    sets = {one["name"]: one for one in ended.told["sets"]}
+    assert list(sets) == ["psyqa", "standard", "standardT", "smile", "mine"]
+    assert sets["mine"]["lexical"] == sets["smile"]["lexical"]
+    assert [name for name, one in sets.items() if "own" in one] == ["smile"]
+    assert [name for name, one in sets.items() if "pairs" in one] == ["psyqa", "standard", "standardT", "smile"]
