@@ -1,4 +1,4 @@
-"""Two or more sets side by side: Table 1, their statistics, and Figures 4 and 5 where there are vectors."""
+"""Two or more sets side by side: Table 1, their statistics, Figures 4 and 5 with vectors, Table 2 with topics."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from smile_async.analysis.pairs import pair_cosines
 from smile_async.analysis.semantic import Vectors, described, line, other_cosines, own_cosines, share_below
 from smile_async.analysis.sets import TextSet
 from smile_async.analysis.tokenization import Tokenizer
+from smile_async.analysis.topic_entropy import TopicTable, topic_table
+from smile_async.analysis.topics import read_annotation
 from smile_async.analysis.vectors import load_vectors
 from smile_async.corpus.statistics import CorpusStatistics, corpus_statistics
 from smile_async.errors import UsageError
@@ -29,12 +31,27 @@ class SetVectors:
 
 def vectors_of(sets: Sequence[TextSet], folders: Mapping[str, str | Path]) -> dict[str, SetVectors]:
     """Of the sets whose names have a folder that `smile embed` wrote. `UsageError` for a name that is none of them."""
-    by_name = {one.name: one for one in sets}
-    _check_names(list(by_name), folders)
+    _check_names([one.name for one in sets], {"vectors": folders})
     found = {}
-    for name, folder in folders.items():
-        held = load_vectors(folder)
-        found[name] = laid_beside(by_name[name], held.ids, held.what, held.array)
+    for one in sets:
+        if one.name in folders:
+            held = load_vectors(folders[one.name])
+            found[one.name] = laid_beside(one, held.ids, held.what, held.array)
+    return found
+
+
+def topics_of(sets: Sequence[TextSet], folders: Mapping[str, str | Path]) -> dict[str, TopicTable]:
+    """Likewise of folders that `smile topics annotate` wrote: Table 2 over the members that have labels."""
+    _check_names([one.name for one in sets], {"topics": folders})
+    found = {}
+    for one in sets:
+        if one.name in folders:
+            annotation = read_annotation(folders[one.name])
+            labelled = dict(annotation.rows)
+            own = [labelled[ident] for ident in one.ids() if ident in labelled]
+            if not own:
+                raise _of_others("topics", one, "smile topics annotate")
+            found[one.name] = topic_table(own, annotation.topics)
     return found
 
 
@@ -50,10 +67,7 @@ def laid_beside(members: TextSet, ids: Sequence[str], what: Sequence[str], array
     text_rows = [rows.get((one, "qa" if members.single_turn else "dialogue")) for one in own]
     found = [row for row in text_rows if row is not None]
     if len(found) < 2:
-        raise UsageError(
-            f"The vectors are of other texts: {len(found)} of the {len(own):,} ids in {members.path} are among theirs.",
-            hint="Embed this very corpus (smile embed), or name the folder that was made of it.",
-        )
+        raise _of_others("vectors", members, "smile embed")
     both = [
         (asked, told)
         for one, told in zip(own, text_rows, strict=True)
@@ -70,7 +84,7 @@ def laid_beside(members: TextSet, ids: Sequence[str], what: Sequence[str], array
 class Compared:
     """One set's side. `statistics` is None for QAs; `pairs` (Figure 5) without vectors; `own` and `other` (Figure 4:
     each QA with its own dialogue, with a random other one) without those of its QAs. `lacking`: texts without a vector.
-    """
+    `topics`: Table 2, of the dialogues that were annotated."""
 
     name: str
     lexical: Lexical
@@ -79,6 +93,7 @@ class Compared:
     own: Distribution | None = None
     other: Distribution | None = None
     lacking: int = 0
+    topics: TopicTable | None = None
 
     @property
     def line(self) -> float | None:
@@ -92,6 +107,7 @@ class Compared:
             "pairs": self.pairs,
             "own": self.own,
             "other": self.other,
+            "topics": self.topics,
         }
         told = {name: part.as_json() for name, part in parts.items() if part is not None}
         return {"name": self.name, **told, "line": self.line, "lacking_vectors": self.lacking}
@@ -122,12 +138,12 @@ def compare(
     *,
     tokenizer: Tokenizer | None = None,
     vectors: Mapping[str, SetVectors] | None = None,
+    topics: Mapping[str, TopicTable] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Measure each set. `vectors` by the sets' names; `seed` is that of Figure 4's random partners."""
-    vectors = vectors or {}
-    names = [one.name for one in sets]
-    _check_names(names, vectors)
+    """Measure each set. `vectors` and `topics` by the sets' names; `seed` is that of Figure 4's random partners."""
+    vectors, topics = vectors or {}, topics or {}
+    _check_names([one.name for one in sets], {"vectors": vectors, "topics": topics})
     cosines = {
         name: (own_cosines(held.questions, held.dialogues), other_cosines(held.questions, held.dialogues, seed=seed))
         for name, held in vectors.items()
@@ -146,6 +162,7 @@ def compare(
                 own,
                 other,
                 0 if held is None else held.lacking,
+                topics.get(one.name),
             )
         )
     beyond = tuple(
@@ -157,12 +174,20 @@ def compare(
     return Comparison(tuple(compared), beyond)
 
 
-def _check_names(names: Sequence[str], vectors: Iterable[str]) -> None:
+def _of_others(what: str, members: TextSet, command: str) -> UsageError:
+    return UsageError(
+        f"The {what} of {members.name} are of other texts: their ids are not those in {members.path}.",
+        hint=f"Make them of this very corpus ({command}), or name the folder that was made of it.",
+    )
+
+
+def _check_names(names: Sequence[str], given: Mapping[str, Iterable[str]]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"Two sets are called {twice!r}.", hint="Give each a name of its own: NAME=CORPUS.")
-    stranger = next((name for name in vectors if name not in names), None)
-    if stranger is not None:
-        raise UsageError(
-            f"There are vectors of {stranger!r}, which is none of the sets.", hint=f"The sets are: {', '.join(names)}."
-        )
+    for what, theirs in given.items():
+        stranger = next((name for name in theirs if name not in names), None)
+        if stranger is not None:
+            raise UsageError(
+                f"There are {what} of {stranger!r}, which is none of the sets.", hint=f"The sets: {', '.join(names)}."
+            )

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smile_async.analysis import study_folder as there
-from smile_async.analysis.comparison import Comparison, SetVectors, compare, laid_beside
+from smile_async.analysis.comparison import Comparison, SetVectors, compare, laid_beside, topics_of
 from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.semantic import Vectors, described, line, other_cosines, own_cosines, share_below
 from smile_async.analysis.sets import TextSet, open_set
 from smile_async.analysis.study_folder import METHODS, PAIRS
 from smile_async.analysis.tokenization import Tokenizer
-from smile_async.analysis.topic_entropy import TopicTable, topic_table
-from smile_async.analysis.topics import read_annotation
+from smile_async.analysis.topic_entropy import TopicTable
 from smile_async.analysis.vectors import load_vectors
 from smile_async.corpus.formats import Record
 from smile_async.dialogue.model import QAPair
@@ -74,6 +73,11 @@ def study_vectors(out: str | Path, sets: Sequence[TextSet]) -> dict[str, SetVect
     return found
 
 
+def study_topics(out: str | Path, sets: Sequence[TextSet]) -> dict[str, TopicTable]:
+    """Table 2 of the study's sets of dialogues."""
+    return topics_of(sets, {one.name: there.topics_of(Path(out), one.name) for one in sets if one.name in METHODS})
+
+
 def _beside_their_pairs(out: Path, smile: TextSet, own: SetVectors) -> SetVectors:
     """A row for each dialogue whose QA has a vector, too: a filter may have refused one of the two."""
     pairs, told = load_vectors(there.vectors_of(out, PAIRS)), load_vectors(there.vectors_of(out, SMILE))
@@ -107,11 +111,7 @@ def measure(out: str | Path, *, tokenizer: Tokenizer | None = None, seed: int = 
     vectors = study_vectors(out, sets)
     comparison = compare(sets, tokenizer=tokenizer, vectors=vectors, seed=seed)
     transformed, at = _transformed(vectors, seed)
-    topics = {}
-    for method in METHODS:
-        annotation = read_annotation(there.topics_of(out, method))
-        topics[method] = topic_table(annotation.labels, annotation.topics)
-    return StudyResults(comparison, transformed, at, topics)
+    return StudyResults(comparison, transformed, at, study_topics(out, sets))
 
 
 def _transformed(vectors: Mapping[str, SetVectors], seed: int) -> tuple[tuple[Transformed, ...], float]:

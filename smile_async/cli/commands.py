@@ -23,10 +23,10 @@ class Named:
     help: str
 
 
+# One line a command, in the order of the help.
+# fmt: off
 COMMANDS: dict[str, Named] = {
-    "generate": Named(
-        "runs", RUNS, "Make a validated dialogue of every row, kept in RUN; the same command again goes on."
-    ),
+    "generate": Named("runs", RUNS, "Make a validated dialogue of every row, kept in RUN; the same command again goes on."),
     "resume": Named("runs", RUNS, "Go on with a run that was stopped or killed; limits may be other ones."),
     "retry": Named("runs", RUNS, "Ask again for the rows that were set aside, with fresh budgets."),
     "status": Named("runs", RUNS, "Rows by state and reason, spend, rates and time left, also while the run goes on."),
@@ -36,52 +36,27 @@ COMMANDS: dict[str, Named] = {
     "batch": Named("batches", RUNS, "A run's rows through OpenAI's Batch API, or as a file for vllm run-batch."),
     "prepare": Named("corpus", DATA, "Clean a source as Appendix A says: word list, review of 抱抱, 1,800 characters."),
     "sample": Named("corpus", DATA, "PsyQA*: distinct questions, one answer each drawn at random (section 4.1)."),
-    "export": Named(
-        "corpus", DATA, "Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other."
-    ),
+    "export": Named("corpus", DATA, "Write a corpus in a format that trainers read: the accepted dialogues of a run, or any other."),
     "recipes": Named("corpus", DATA, "The built-in recipes; with a name, that recipe's TOML."),
-    "stats": Named(
-        "stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."
-    ),
-    "check": Named(
-        "check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."
-    ),
-    "topics": Named(
-        "topics",
-        CORPUS,
-        "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).",
-    ),
+    "stats": Named("stats", CORPUS, "Count a corpus as Tables 3 and 6 do: dialogues, sentences, utterances, turns, lengths."),
+    "check": Named("check", CORPUS, "What is wrong in a corpus: near-duplicates, copies, loops, contact data, leaked labels."),
     "diversity": Named("diversity", CORPUS, "How varied the words of a corpus are: distinct-1/2/3 (Table 1)."),
-    "compare": Named(
-        "diversity",
-        CORPUS,
-        "Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.",
-    ),
-    "reproduce": Named(
-        "reproduce",
-        CORPUS,
-        "The paper's whole study (sections 3 to 5): three methods, all analyses; the same command again goes on.",
-    ),
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
-    "report": Named(
-        "report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."
-    ),
-    "psytest": Named(
-        "psytest",
-        CHATBOT,
-        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
-    ),
-    "respond": Named(
-        "respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."
-    ),
-    "evaluate": Named(
-        "evaluate",
-        CHATBOT,
-        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
-    ),
+    "topics": Named("topics", CORPUS, "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2)."),
+    "compare": Named("diversity", CORPUS, "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics."),
+    "reproduce": Named("reproduce", CORPUS, "The paper's whole study (sections 3 to 5): three methods, all analyses; the same command again goes on."),
+    "report": Named("report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."),
+    "psytest": Named("psytest", CHATBOT, "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6)."),
+    "respond": Named("respond", CHATBOT, "A model's answers to test cases, kept in RUN; the same command again goes on."),
+    "evaluate": Named("evaluate", CHATBOT, "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5)."),
+    "ballot": Named("human", CHATBOT, "Draw cases and write blinded ballots: several systems' responses, to be compared by people."),
+    "vote": Named("human", CHATBOT, "Serve the labelling page on this machine: each rater opens the link that is printed for them."),
+    "tally": Named("human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."),
+    "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
+# fmt: on
 
 
 class CommandTable(typer.core.TyperGroup):

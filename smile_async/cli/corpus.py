@@ -1,7 +1,7 @@
 """The commands for data before and after a run: prepare, sample, export."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -134,6 +134,10 @@ def export(
         str | None,
         typer.Option(help="who asks and who answers, where the names do not say it", metavar="CLIENT,COUNSELOR"),
     ] = None,
+    topics: Annotated[
+        Path | None,
+        typer.Option(help="labels that go with the dialogues, crisis too: of smile topics annotate", metavar="RUN"),
+    ] = None,
     dataset: DatasetFlags,
     overwrite: Overwrite = False,
     json: AsJson = False,
@@ -155,6 +159,8 @@ def export(
     if given and kind != "hf":
         raise typer.BadParameter(f"belongs to --format hf, not {format}", param_hint=f"--{given[0]}")
     opened = open_corpus(corpus, roles=role_map(roles))
+    if topics is not None:
+        opened = _labelled(opened, topics)
     if kind == "hf":
         report = _write_dataset(opened, out, dataset, prompt, overwrite=overwrite)
     else:
@@ -163,6 +169,13 @@ def export(
         print_json({"out": str(out), "format": format, **asdict(report)})
     else:
         sys.stdout.write(_exported(out, format, report))
+
+
+def _labelled(opened: "Corpus", topics: Path) -> "Corpus":
+    from smile_async.analysis.topics import read_annotation, with_topics
+
+    annotation = read_annotation(topics)
+    return replace(opened, read=lambda: with_topics(opened, annotation))
 
 
 def _write_dataset(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from smile_async.analysis.comparison import Comparison, SetVectors
     from smile_async.analysis.lexical import Lexical, OwnDistinct
     from smile_async.analysis.sets import TextSet
+    from smile_async.analysis.topic_entropy import TopicTable
     from smile_async.cli.tables import Table
 
 Tokens = Annotated[
@@ -86,6 +88,10 @@ def compare(
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="what smile embed wrote of that set; several times"),
     ] = None,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="what smile topics annotate wrote of it; several times"),
+    ] = None,
     tokenizer: Tokens = "characters",
     sample: Sampled = None,
     seed: Seed = 0,
@@ -93,7 +99,7 @@ def compare(
     csv: Annotated[bool, typer.Option("--csv", help="set, measure, value")] = False,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Sets side by side: Table 1, Table 3, and Figures 4 and 5 where vectors are given.
+    """Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics.
 
     smile compare standard=runs/standard smile=runs/smile --vectors standard=v/standard --vectors smile=v/smile
 
@@ -101,25 +107,26 @@ def compare(
 
     smile compare study mine=mine.jsonl
 
-    The folder of smile reproduce stands for its four sets, with their vectors.
+    The folder of smile reproduce stands for its four sets, with their vectors and topics.
     """
     from smile_async.analysis.comparison import compare as side_by_side
-    from smile_async.analysis.comparison import vectors_of
+    from smile_async.analysis.comparison import topics_of, vectors_of
     from smile_async.analysis.sets import open_set
     from smile_async.analysis.study_folder import is_study
     from smile_async.analysis.tokenization import load_tokenizer
 
     _one_form(json=json, csv=csv, markdown=markdown)
     cut = load_tokenizer(tokenizer)
-    folders = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
+    embedded = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
+    annotated = dict(_named(topics or [], "NAME=FOLDER", "--topics"))
     studies, others = [one for one in sets if is_study(one)], [one for one in sets if not is_study(one)]
     opened = [open_set(path, name=name) for name, path in _named(others, "NAME=CORPUS")]
     drawn = _drawn(opened, sample, seed)
-    held = vectors_of(drawn, folders)
+    held, labels = vectors_of(drawn, embedded), topics_of(drawn, annotated)
     for out in studies:
-        theirs, their_vectors = _of_study(out, sample, seed)
-        drawn, held = [*theirs, *drawn], {**their_vectors, **held}
-    found = side_by_side(drawn, tokenizer=cut, vectors=held, seed=seed)
+        theirs, more_held, more_labels = _of_study(out, sample, seed)
+        drawn, held, labels = [*theirs, *drawn], more_held | held, more_labels | labels
+    found = side_by_side(drawn, tokenizer=cut, vectors=held, topics=labels, seed=seed)
     if json:
         print_json({"sample": sample, "seed": seed, **found.as_json()})
     elif csv:
@@ -142,12 +149,14 @@ def _drawn(sets: Sequence["TextSet"], sample: int | None, seed: int) -> list["Te
     return list(sets) if sample is None else [sampled(one, sample, seed=seed) for one in sets]
 
 
-def _of_study(out: str, sample: int | None, seed: int) -> 'tuple[list["TextSet"], dict[str, "SetVectors"]]':
-    """The four sets of `smile reproduce`, and their vectors."""
-    from smile_async.analysis.study_results import study_sets, study_vectors
+def _of_study(
+    out: str, sample: int | None, seed: int
+) -> 'tuple[list["TextSet"], dict[str, "SetVectors"], dict[str, "TopicTable"]]':
+    """The four sets of `smile reproduce`, their vectors and their topics."""
+    from smile_async.analysis.study_results import study_sets, study_topics, study_vectors
 
     sets = _drawn(study_sets(out), sample, seed)
-    return sets, study_vectors(out, sets)
+    return sets, study_vectors(out, sets), study_topics(out, sets)
 
 
 def _one_form(**forms: bool) -> None:
@@ -179,7 +188,7 @@ def _table_1(found: Sequence[tuple[str, "Lexical"]], *, wide: bool) -> "Table":
 
     title = f"Table 1, counted in {found[0][1].tokenizer}"
     each = [
-        (name, lexical, one.n, (f"{one.unique:,}", f"{one.total:,}", _decimal(one.distinct, 3)))
+        (name, lexical, one.n, (f"{one.unique:,}", f"{one.total:,}", _share(one.distinct)))
         for name, lexical in found
         for one in lexical.ngrams
     ]
@@ -208,6 +217,8 @@ def _tables(found: "Comparison", *, wide: bool) -> list["Table"]:
         tables += [_figure_4(found), _beyond(found)]
     if any(one.pairs for one in found.sets):
         tables.append(_figure_5(found))
+    if any(one.topics for one in found.sets):
+        tables.append(_table_2(found))
     return tables
 
 
@@ -278,8 +289,31 @@ def _figure_5(found: "Comparison") -> "Table":
     return Table("Figure 5, semantic diversity: cosines of all pairs within a set", columns, rows, notes)
 
 
+def _table_2(found: "Comparison") -> "Table":
+    from smile_async.cli.tables import Table
+
+    columns = ("", "Dialogues", "Limited", "Unlimited", "Average", "Normalised", "Topics each")
+    rows = tuple(
+        (
+            one.name,
+            f"{told.dialogues:,}",
+            *(_decimal(value, 2) for value in (told.limited, told.unlimited, told.average, told.limited_normalised)),
+            _decimal(told.topics_each, 1),
+        )
+        for one in found.sets
+        if (told := one.topics)
+    )
+    note = "Occurrence entropy in bits, as the paper's; normalised: Shannon's, of the 60."
+    return Table("Table 2: entropy of dialogue topics", columns, rows, (note,))
+
+
 def _decimal(value: float | None, digits: int) -> str:
     return "-" if value is None or value != value else f"{value:.{digits}f}"  # noqa: PLR0124 - nan
+
+
+def _share(value: float) -> str:
+    """Three digits behind the point, as in Table 1, or two that are not zero: large sets have small shares."""
+    return _decimal(value, max(3, 1 - floor(log10(value))) if value > 0 else 3)
 
 
 def _measures(found: "Comparison") -> Iterable[tuple[str, str, object]]:

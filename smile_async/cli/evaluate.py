@@ -49,7 +49,7 @@ def evaluate(
     for value, flag, choices in ((tokens, "--tokens", tuple(metrics.TOKENS)), (missing, "--missing", MISSING)):
         if value not in choices:
             raise typer.BadParameter(f"{value!r}: one of {', '.join(choices)}", param_hint=flag)
-    answered = evaluation.read_answered(cases, _named(responses), missing=missing)  # type: ignore[arg-type]
+    answered = evaluation.read_answered(cases, named_files(responses), missing=missing)  # type: ignore[arg-type]
     more: dict[str, Scorer] = {}
     if bert_score is not None:
         encoder = bert_score
@@ -67,7 +67,8 @@ def evaluate(
         sys.stdout.write(_csv(found) if csv else _text(found))
 
 
-def _named(responses: list[str]) -> dict[str, Path]:
+def named_files(responses: list[str]) -> dict[str, Path]:
+    """NAME=FILE arguments, in their order."""
     found: dict[str, Path] = {}
     for one in responses:
         name, is_, path = one.partition("=")

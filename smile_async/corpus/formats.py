@@ -99,8 +99,9 @@ def write_corpus(
     overwrite: bool = False,
 ) -> ExportReport:
     """Write `records` in their order: `smilechat` makes a folder of `N.json` with `index.jsonl`, the others one JSONL
-    file whose lines carry `id` (row id) and `questionID`; `sharegpt` and `alpaca` also enter the file in
-    `dataset_info.json` beside it. `system_prompt` goes into `messages`, `sharegpt` and `alpaca`.
+    file whose lines carry `id` (row id) and `questionID`, and where they were annotated `topics` and `crisis`;
+    `sharegpt` and `alpaca` also enter the file in `dataset_info.json` beside it. `system_prompt` goes into `messages`,
+    `sharegpt` and `alpaca`.
 
     `UsageError` when `out` holds something and `overwrite` is false. Streams: memory does not grow with the records.
     """
@@ -170,7 +171,9 @@ def _write_dialogue(path: Path, record: Record) -> None:
 def _line(
     record: Record, format_name: str, roles: RoleMap, system_prompt: str | None, counts: Counter[str]
 ) -> dict[str, Any] | None:
-    identity = {"id": record.row_id, "questionID": record.source_id}
+    identity: dict[str, Any] = {"id": record.row_id, "questionID": record.source_id}
+    if record.crisis is not None:
+        identity |= {"topics": record.topics, "crisis": record.crisis}
     if format_name == "jsonl":
         if not record.dialogue.utterances:
             counts["skipped:empty"] += 1

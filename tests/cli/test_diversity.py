@@ -2,6 +2,7 @@
 
 import csv
 import io
+from math import log2
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from smile_async.analysis.lexical import distinct, own_distinct
 from smile_async.analysis.pairs import pair_cosines
 from smile_async.analysis.semantic import own_cosines
 from smile_async.analysis.sets import open_set, sampled
+from smile_async.prompt.topics import load_topics
 from tests.cli.conftest import Smile
 from tests.e2e.questions import questions, write_jsonl
 
@@ -58,6 +60,13 @@ def test_csv_holds_all_digits(smile: Smile, corpus: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(smile("diversity", corpus, "--csv").out)))
     assert [row["n"] for row in rows] == ["1", "2", "3"]
     assert all(float(row["distinct"]) == int(row["unique"]) / int(row["total"]) for row in rows)
+
+
+def test_small_shares_keep_two_digits(smile: Smile, tmp_path: Path) -> None:
+    path = tmp_path / "same.jsonl"
+    path.write_bytes(orjson.dumps({"dialogue": [{"role": "client", "content": "啊" * 8000}]}) + b"\n")
+    cells = smile("diversity", path).out.splitlines()[2].split()
+    assert cells == ["same", "1", "1", "1", "8,000", "0.00013"]  # 1 / 8,000 = 0.000125
 
 
 def test_markdown_is_wide_as_the_paper_prints_it(smile: Smile, corpus: Path) -> None:
@@ -112,6 +121,34 @@ def test_vectors_bring_figures_4_and_5(smile: Smile, corpus: Path, vectors: Path
     assert sampled["pairs"]["count"] + 9 * sampled["lacking_vectors"] == 10 * 9 // 2
 
 
+@pytest.fixture
+def topics(tmp_path: Path) -> Path:
+    """As `smile topics annotate` writes them: every dialogue bears the first topic, every third one a word beside it."""
+    folder = tmp_path / "topics"
+    folder.mkdir()
+    first = load_topics("zh")[0]
+    lines = [
+        orjson.dumps(
+            {"id": str(n), "topics": [first.name], "indices": [1], "near_misses": [], "others": ["睡眠"] * (n % 3 == 0),
+             "crisis": False}
+        )
+        for n in range(1, 31)
+    ]  # fmt: skip
+    (folder / "topics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    return folder
+
+
+def test_topics_bring_table_2(smile: Smile, corpus: Path, topics: Path) -> None:
+    sets = (f"mine={corpus}", "--topics", f"mine={topics}")
+    told = smile("compare", *sets, "--json").told["sets"][0]["topics"]
+    assert told["dialogues"] == 30
+    assert told["entropy"]["limited"] == 0.0  # one topic in all of them: -1 log2 1
+    assert told["entropy"]["unlimited"] == pytest.approx(log2(3) / 3)  # and one in a third of them
+    text = smile("compare", *sets).out
+    assert "Table 2" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("flags", "wanted"),
     [
@@ -123,6 +160,8 @@ def test_vectors_bring_figures_4_and_5(smile: Smile, corpus: Path, vectors: Path
         (("diversity", "nowhere"), "no such file"),
         (("compare", "a={corpus}", "--vectors", "b=v"), "none of the sets"),
         (("compare", "a={corpus}", "--vectors", "v"), "NAME=FOLDER"),
+        (("compare", "a={corpus}", "--topics", "b=t"), "There are topics of 'b'"),
+        (("compare", "a={corpus}", "--topics", "a=t"), "smile topics annotate"),
         (("compare", "a={corpus}", "--vectors", "a=v"), "smile embed"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_budget_stops_before_it_is_overspent_and_a_larger_one_goes_on(
         (("retry", "absent"), ("absent is not a run",)),
         (("status", "absent"), ("absent is not a run",)),
         (("revalidate", "absent"), ("absent is not a run",)),
-        (("export", "absent", "out.jsonl"), ("absent is not a run",)),
+        (("export", "absent", "out.jsonl"), ("absent: there is no such file or folder",)),
         (("prepare", "absent.json", "out.jsonl"), ("absent.json",)),
         (("sample", "absent.json", "out.jsonl"), ("absent.json",)),
         (("nonsense",), ("nonsense",)),

@@ -21,6 +21,7 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
     shown, told = smile("topics", "labels"), smile("topics", "labels", "--json").told["sets"]["labels"]
     table = list(csv.DictReader(io.StringIO(smile("topics", "show", "labels", "--csv").out)))
     reread, refused = smile("revalidate", "labels", "--json"), smile("revalidate", "labels", "--recipe", "smile")
+    exported = smile("export", corpus, "labelled.jsonl", "--topics", "labels")
     elsewhere = smile("export", "labels", "out.jsonl")
 
     assert ended.code == again.code == 0
@@ -35,4 +36,9 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
     assert {row["topic"]: int(row["dialogues"]) for row in table if row["dialogues"] != "0"} == {
         name: sum(name in line["topics"] for line in lines) for name in ("焦虑", "自杀倾向", "恋爱问题")
     }
+    assert exported.code == 0
+    columns = [json.loads(line) for line in Path("labelled.jsonl").read_text("utf-8").splitlines()]
+    assert [(one["id"], one["topics"], one["crisis"]) for one in columns] == [
+        (one["id"], one["topics"], one["crisis"]) for one in lines
+    ]
     assert (elsewhere.code, "labels holds topics, no dialogues" in elsewhere.err) == (2, True)

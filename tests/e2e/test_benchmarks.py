@@ -45,3 +45,12 @@ def test_the_comparison_with_others_loses_no_row_of_ours_and_asks_again_at_most_
     _answered, again, left = rows["smile"]  # the later table
     assert int(again) <= 64
     assert left == "2,000 unique"
+
+
+def test_the_analysis_tells_time_and_memory_of_words_and_of_pairs() -> None:
+    """3,100 rows are more than are held as a whole: 3,100 x 3,099 / 2 = 4,803,450 pairs, in blocks."""
+    lexical, pairs = printed_by("analysis.py", "--rows", "3100", "--dimensions", "16").splitlines()[1:]
+
+    assert lexical.startswith("lexical")
+    assert "characters: " in lexical
+    assert "4,803,450 pairs" in pairs

@@ -26,9 +26,12 @@ def test_a_kill_in_the_middle_repeats_no_step_and_loses_no_row(tmp_path: Path) -
     with simulator(*latency) as server, simulator(*latency, settings=answers) as labeller:
         command = (
             "reproduce", str(out), "--source", str(source), "-n", str(ROWS), *server.where, "--embed-model", "simulated",
-            "--embed-batch-size", str(A_REQUEST), "--topics-base-url", labeller.base_url, "--topics-model", "labeller",
+            "--embed-batch-size", str(A_REQUEST), "--topics-config", str(tmp_path / "labeller.toml"),
             "--concurrency", str(IN_FLIGHT), "--json",
         )  # fmt: skip
+        (tmp_path / "labeller.toml").write_text(
+            f'[endpoint]\nbase_url = "{labeller.base_url}"\nmodel = "labeller"\n[limits]\nconcurrency = {IN_FLIGHT}\n'
+        )
         for step in ("standardT", "topics/standard"):
             with started(*command) as process:
                 until(lambda step=step: not process.running or replies_kept(out / step) >= 6)  # type: ignore[misc]
