@@ -33,17 +33,18 @@ def draw_report(
     figures: str | Path | None = None,
     language: str = "both",
     wanted: Wanted | None = None,
-    roles: str | None = None,
+    roles: RoleMap | None = None,
     tokenizer: str = CHARACTERS,
     vectors: str | Path | None = None,
+    topics: str | Path | None = None,
     looks: Iterable[Look] = (),
     overwrite: bool = False,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> Drawn:
     """Of a run or whatever `open_corpus` opens. A page that stands at `out` is drawn anew, any other file only with
     `overwrite`. With `both` languages and no font that holds Chinese, figures are written in English alone, and
-    `notify` is told. `roles` as "client,counselor", `tokenizer` as `load_tokenizer` knows them (Table 1),
-    `vectors` a folder of `smile embed` (Figures 4 and 5).
+    `notify` is told. `tokenizer` as `load_tokenizer` knows them (Table 1),
+    `vectors` a folder of `smile embed` (Figures 4 and 5), `topics` one of `smile topics annotate` (Table 2, Figure 11).
 
     Raises `UsageError` for a wrong word, `CorpusError` for what is no corpus, `MissingFontError` for `zh` figures
     without a font.
@@ -53,7 +54,7 @@ def draw_report(
     out, spoken = Path(out), cast(Language, language)
     _check_ours(out, overwrite=overwrite)
     measured = _measuring(tokenizer, vectors, notify)
-    report = gather(corpus, roles=_roles(roles), wanted=wanted, looks=(*measured, *looks))
+    report = gather(corpus, roles=roles, wanted=wanted, looks=(*measured, *_labelled(topics), *looks))
     page = page_html(as_json(report), spoken).encode()
     with whole_file(out, overwrite=True) as file:
         file.write(page)
@@ -72,6 +73,12 @@ def _measuring(tokenizer: str, vectors: str | Path | None, notify: Callable[[str
         notify(f"Table 1 is left out. {error}")
         return ()
     return (measuring_look(load_tokenizer(tokenizer), vectors),)
+
+
+def _labelled(topics: str | Path | None) -> tuple[Look, ...]:
+    from smile_async.analysis.report_topics import topics_look
+
+    return () if topics is None else (topics_look(topics),)
 
 
 def _figures(report: Report, folder: Path, language: Language, notify: Callable[[str], None]) -> list[Path]:
@@ -95,12 +102,3 @@ def _check_ours(out: Path, *, overwrite: bool) -> None:
     raise UsageError(
         f"{out} exists already and is no report.", hint="Name another file, or let it be replaced (--overwrite)."
     )
-
-
-def _roles(given: str | None) -> RoleMap | None:
-    if given is None:
-        return None
-    names = given.split(",")
-    if len(names) != 2 or not all(names):
-        raise UsageError(f"Roles are two names, not {given!r}.", hint="--roles CLIENT,COUNSELOR")
-    return RoleMap(*names)

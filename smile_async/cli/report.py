@@ -1,13 +1,45 @@
 """The command that draws a run or a corpus: one page, and its figures and tables as files."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smile_async.cli.flags import grouped
+from smile_async.cli.flags import grouped, option, role_map
 from smile_async.cli.show import print_json
+
+if TYPE_CHECKING:
+    from smile_async.analysis.samples import Wanted
+
+SHOWN, MEASURED = "Dialogues to read", "Other analyses of the same corpus"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFlags:
+    """Which dialogues stand in the page."""
+
+    samples: Annotated[int, option(SHOWN, "of the accepted; default 80, 0: no dialogue at all", metavar="N")] = 80
+    rejected: Annotated[int, option(SHOWN, "replies of each reason of rejection; default 10", metavar="N")] = 10
+    seed: Annotated[int, option(SHOWN, "of the draw; default 0")] = 0
+
+    @property
+    def wanted(self) -> "Wanted":
+        from smile_async.analysis.samples import Wanted
+
+        return Wanted(self.samples, self.rejected if self.samples else 0, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisFlags:
+    """What is measured, or was by others."""
+
+    tokenizer: Annotated[str, option(MEASURED, "of Table 1, as for smile diversity; default characters")] = "characters"
+    vectors: Annotated[Path | None, option(MEASURED, "what smile embed wrote: Figures 4 and 5", metavar="DIR")] = None
+    topics: Annotated[
+        Path | None, option(MEASURED, "what smile topics annotate wrote: Table 2, Figure 11", metavar="DIR")
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -20,18 +52,13 @@ def report(
         Path, typer.Argument(metavar="RUN_OR_CORPUS", help="a run folder, an export, a folder of SMILECHAT files")
     ],
     *,
-    out: Annotated[Path | None, typer.Option(help="the page; default NAME-report.html here")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="HTML", help="the page; default NAME-report.html here")] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="also write figures (PNG, SVG) and tables (CSV, JSON) there")
     ] = None,
     lang: Annotated[str, typer.Option(help="zh, en, or both with a switch in the page")] = "both",
-    samples: Annotated[int, typer.Option(metavar="N", help="accepted dialogues to show; 0: no dialogue at all")] = 80,
-    rejected: Annotated[int, typer.Option(metavar="N", help="replies to show of each reason of rejection")] = 10,
-    seed: Annotated[int, typer.Option(help="of the draw")] = 0,
-    tokenizer: Annotated[str, typer.Option(help="of Table 1, as for smile diversity")] = "characters",
-    vectors: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="what smile embed wrote of this corpus: Figures 4 and 5")
-    ] = None,
+    shown: SampleFlags,
+    analyses: AnalysisFlags,
     roles: Annotated[
         str | None, typer.Option(metavar="CLIENT,COUNSELOR", help="who speaks, where the corpus does not tell")
     ] = None,
@@ -44,15 +71,13 @@ def report(
 
     Works while the run goes on. The page needs no network and quotes dialogues: --samples 0 leaves them out.
     """
-    from smile_async.analysis.drawing import Drawn, draw_report
-    from smile_async.analysis.samples import Wanted
+    from smile_async.analysis.drawing import draw_report
 
-    wanted = Wanted(samples, rejected if samples else 0, seed)
     name = corpus.resolve().name
     page = out or Path(f"{name if corpus.is_dir() else name.partition('.')[0]}-report.html")
-    drawn: Drawn = draw_report(
-        corpus, page, figures=figures, language=lang, wanted=wanted, roles=roles,
-        tokenizer=tokenizer, vectors=vectors, overwrite=overwrite,
+    drawn = draw_report(
+        corpus, page, figures=figures, language=lang, wanted=shown.wanted, roles=role_map(roles),
+        tokenizer=analyses.tokenizer, vectors=analyses.vectors, topics=analyses.topics, overwrite=overwrite,
         notify=_note,
     )  # fmt: skip
     if json:

@@ -116,11 +116,13 @@ def test_it_fits_a_telephone(open_tab: OpenTab, page: Path, scheme: str) -> None
     unharmed(tab, page)
 
 
-def test_it_prints(open_tab: OpenTab, page: Path) -> None:
-    tab = open_tab(page.as_uri(), color_scheme="dark")
+def test_it_prints_on_white_with_the_dialogue_that_is_open(open_tab: OpenTab, page: Path) -> None:
+    """As narrow as a sheet of A4 is: 794 pixels."""
+    tab = open_tab(page.as_uri(), color_scheme="dark", viewport={"width": 794, "height": 1_123})
     assert tab.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     tab.page.emulate_media(media="print")
     assert tab.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not tab.page.locator(".bar").is_visible()
     assert not tab.page.locator(".filters").is_visible()
+    assert tab.page.locator(".pane .bubble").count() == 12  # the dialogue that is open
     unharmed(tab, page)

@@ -58,7 +58,7 @@ function cell(column, value) {
   if (column.kind === "count") return count(value);
   if (column.kind === "share") return percent(value, column.digits);
   if (column.kind === "usd") return usd(value);
-  if (column.kind === "amount") return number(value, Number.isInteger(value) ? 0 : column.digits);
+  if (column.kind === "amount") return Number.isInteger(value) ? count(value) : formatted(value, { minimumFractionDigits: column.digits, maximumFractionDigits: column.digits });
   if (column.kind === "number") return column.key === "second" ? clockTime(value) : formatted(value, { minimumFractionDigits: column.digits, maximumFractionDigits: column.digits });
   return column.key === "reason" ? why(value) : String(value);
 }

@@ -16,10 +16,10 @@ function chart(draw) {
 function redraw(width) {
   for (const one of drawn) one.box.replaceChildren(...one.draw(width(one.box)));
 }
-function ticks(most, about) {
+function ticks(most, about, whole) {
   if (!(most > 0)) return [0, 1];
-  const raw = most / about, size = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((one) => one >= raw * 0.999);
+  const raw = whole ? Math.max(most / about, 1) : most / about, size = 10 ** Math.floor(Math.log10(raw));
+  const step = (whole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).map((factor) => factor * size).find((one) => one >= raw * 0.999);
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, place) => place * step);
 }
 const DURATIONS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800];
@@ -28,8 +28,8 @@ const text = (x, y, anchor, words, cls) => s("text", { x, y, "text-anchor": anch
 const path = (points) => points.map(([x, y], place) => `${place ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
 // A frame: grid, scale at the left, and a tip that follows the pointer or the arrow keys from place to place.
-function frame({ width, height, top, most, label, places, left, tell, format }) {
-  const scale = ticks(most, height > 150 ? 5 : 3), highest = scale[scale.length - 1];
+function frame({ width, height, top, most, label, places, left, tell, format, whole = false }) {
+  const scale = ticks(most, height > 150 ? 5 : 3, whole), highest = scale[scale.length - 1];
   const box = { left, right: width - 6, top, bottom: height - 24 };
   const y = (value) => box.bottom - (value / highest) * (box.bottom - box.top);
   const root = s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, tabindex: "0" });
@@ -77,7 +77,7 @@ function histogram({ series, label, format = count, axis = (edge) => number(edge
     const left = 50, x = (edge) => left + ((edge - edges[first]) / (edges[last + 1] - edges[first])) * (width - 6 - left);
     const places = bins.map((place) => [x(edges[place]), x(edges[place + 1])]);
     const named = (place) => (edges[place + 1] - edges[place] === 1 ? axis(edges[place]) : `${axis(edges[place])} – ${axis(edges[place + 1])}`);
-    const made = frame({ width, height, top: medians || upright ? 24 : 10, most, label, places, left, format: several ? (value) => percent(value, 1) : short,
+    const made = frame({ width, height, top: medians || upright ? 24 : 10, most, label, places, left, whole: !several, format: several ? (value) => percent(value, 1) : short,
       tell: (at) => [named(bins[at]), ...series.map((one, place) => [one.label, several ? `${format(all[place].counts[bins[at]])} · ${percent(share(place, bins[at]))}` : format(all[place].counts[bins[at]])])] });
     const { root, box, y } = made;
     series.forEach((one, place) => {
@@ -110,7 +110,7 @@ function histogram({ series, label, format = count, axis = (edge) => number(edge
 }
 
 // Something over the run's own time. `area` and `line` are values a bin; `limit` is flat, `steps` a limit that changed.
-function overTime({ found, label, height = 190, area = null, ridge = null, limit = null, steps = [], stacks = null, tell, marks = [] }) {
+function overTime({ found, label, height = 190, area = null, ridge = null, limit = null, steps = [], stacks = null, tell, marks = [], whole = false }) {
   return chart((width) => {
     const bins = found.ends.accepted.length, left = 50, per = (width - 6 - left) / Math.max(found.seconds, 1e-9);
     const x = (seconds) => left + seconds * per;
@@ -118,7 +118,7 @@ function overTime({ found, label, height = 190, area = null, ridge = null, limit
     const highest = Math.max(0, ...values), close = (value) => value !== null && value <= highest * 3.2;
     const most = Math.max(highest, limit && close(limit) ? limit : 0, ...steps.map((step) => step.after).filter(close));
     const places = Array.from({ length: bins }, (_, place) => [x(place * found.width), x(Math.min((place + 1) * found.width, Math.max(found.seconds, place * found.width)))]);
-    const made = frame({ width, height, top: 22, most, label, places, left, format: short, tell: (at) => {
+    const made = frame({ width, height, top: 22, most, label, places, left, whole, format: short, tell: (at) => {
       const near = marks.filter((mark) => mark.at >= at * found.width && mark.at < (at + 1) * found.width);
       const told = near.slice(-3).map((mark) => `${code(mark.what)} ${mark.before === null ? "–" : number(mark.before, 1)} → ${mark.after === null ? "–" : number(mark.after, 1)}: ${why(mark.reason)}`);
       return [[clockTime(at * found.width), moment(wall(found, at * found.width))], ...tell(at), ...told];

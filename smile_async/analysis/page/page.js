@@ -18,10 +18,11 @@ function matching() {
   return data.samples.rows.filter((one) => (!state.reason || one.reason === state.reason) && turnsOf(one) >= from && turnsOf(one) <= to &&
     (!wanted || [one.id, one.source || "", one.topic || "", ...(one.flags || []), ...(one.pair || []), ...one.said.map(([, words]) => words)].some((words) => words.toLowerCase().includes(wanted))));
 }
-const tag = (reason) => h("span", { class: "tag " + (reason === "accepted" ? "accepted" : "rejected") }, code(reason));
+const named = (reason) => (run || reason !== "accepted" ? code(reason) : t("dialogues.one"));
+const tag = (reason) => h("span", { class: "tag " + (reason === "accepted" ? "accepted" : "rejected") }, named(reason));
 function drawnOf(reason) {
   const n = data.samples.rows.filter((one) => one.reason === reason).length;
-  return t("dialogues.drawn", { n: count(n), of: count(data.samples.of[reason] || n), reason: code(reason) });
+  return t("dialogues.drawn", { n: count(n), of: count(data.samples.of[reason] || n), reason: named(reason) });
 }
 function bubble([role, words]) {
   const place = data.roles.indexOf(role), side = role === "" || place < 0 ? (role ? "" : "middle") : place === 1 ? "right" : "";
@@ -36,10 +37,10 @@ function pane(one) {
     one.topic && h("p", null, t("dialogues.topic"), ": ", marked(one.topic)));
   const chat = one.said.length ? h("ol", { class: "chat" }, one.said.map(bubble)) : h("p", { class: "note" }, t("dialogues.empty"));
   const pair = one.pair && h("details", { class: "pair" }, h("summary", null, t("dialogues.pair")), h("dl", null, ["question", "description", "answer"].map((name, place) => one.pair[place] && [h("dt", null, t("dialogues." + name)), h("dd", { dir: "auto" }, marked(one.pair[place]))])));
-  return h("article", { class: "pane", tabindex: "-1", "aria-label": `${code(one.reason)} ${one.id}` }, head, chat, one.cut && h("p", { class: "note apart" }, t("dialogues.cut", { n: count(one.cut) })), pair);
+  return h("article", { class: "pane", tabindex: "-1", "aria-label": `${named(one.reason)} ${one.id}` }, head, chat, one.cut && h("p", { class: "note apart" }, t("dialogues.cut", { n: count(one.cut) })), pair);
 }
 const SHOWN = 12; // at first on a telephone, where the list does not scroll by itself
-const narrow = window.matchMedia("(max-width: 900px)");
+const narrow = window.matchMedia("screen and (max-width: 900px)");
 function browse(list, view, told) {
   const found = matching();
   state.chosen = Math.max(0, Math.min(state.chosen, found.length - 1));
@@ -109,7 +110,7 @@ function render(focused, choice) {
   drawn.length = 0; watch.disconnect();
   const place = window.scrollY, main = h("main", { id: "main" }, hero()), ids = [];
   for (const [id, make] of Object.entries(SECTIONS)) { const made = make(); if (made) { main.append(made); ids.push(id); } }
-  main.append(h("footer", null, h("p", null, t("footer", { version: data.version }))));
+  main.append(h("footer", null, h("p", null, t("footer", { version: data.version }), data.samples.rows.length > 0 && " " + t("footer.quotes"))));
   document.body.replaceChildren(h("a", { class: "skip", href: "#main" }, t("skip")), top(ids), main);
   window.scrollTo({ top: place, behavior: "instant" });
   spy(ids);

@@ -17,6 +17,7 @@ function lead() {
   if (!run) return t("lead.corpus", { dialogues: count(data.shape.dialogues), utterances: count(data.shape.utterances) });
   const rows = status.rows, open = !rows.total_is_exact && rows.expected > rows.total;
   const values = { accepted: count(rows.accepted), total: count(rows.total), aside: count(rows.set_aside), expected: count(rows.expected || 0) };
+  if (!open) values.aside = rows.set_aside ? t("lead.aside", values) : t("lead.none");
   let told = t(open ? "lead.open" : data.shape ? "lead.run" : "lead.task", values);
   if (rows.pending && !open) told += t("lead.pending", { pending: count(rows.pending) });
   return told;
@@ -85,7 +86,7 @@ function ratesSection() {
   };
   const flights = one.steps.filter((step) => step.what === "in-flight"), label = t("rates.in-flight");
   const flying = h("div", { class: "card" }, h("h3", null, label), legend(flights.length, "in-flight" in one.limits, true),
-    overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${Math.max(...one.in_flight)}`, area: one.in_flight, ridge: one.in_flight, limit: one.limits["in-flight"] ?? null, steps: flights, marks: flights, tell: (at) => [[t("rates.most"), count(one.in_flight[at])]] }));
+    overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${Math.max(...one.in_flight)}`, area: one.in_flight, ridge: one.in_flight, whole: true, limit: one.limits["in-flight"] ?? null, steps: flights, marks: flights, tell: (at) => [[t("rates.most"), count(one.in_flight[at])]] }));
   const kinds = ["accepted", "rejected", "failed"], wider = coarser(found, 72), scaled = kinds.map((kind) => ({ values: wider.ends[kind].map((n) => (n * 60) / wider.width) }));
   const outcomes = h("div", { class: "card" }, h("h3", null, t("rates.ends"), found.endpoints.length > 1 && ` · ${t("rates.ends.all")}`), h("p", { class: "keyline" }, kinds.map((kind, place) => h("span", null, h("i", { class: `k-${place + 1}` }), code(kind)))),
     overTime({ found: wider, label: t("rates.ends"), stacks: scaled, tell: (at) => kinds.map((kind, place) => [code(kind), count(scaled[place].values[at])]) }));
