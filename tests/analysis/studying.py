@@ -73,13 +73,13 @@ class Studying:
     def _speak(self, _request: Request, number: int) -> Reply | Failure:
         return self.fatal if self.fatal is not None and number >= self.after else replying(dialogue(number))
 
-    def study(self, **changes: object) -> Study:
+    def study(self, **changes: Any) -> Study:
         options = Options(retry=RetryPolicy(max_attempts=1), prices=PRICES)
         who = {"chat": self.chat, "embed": self.embed, "topics": self.topics}
         given: dict[str, Any] = {name: Asked(one, options) for name, one in who.items()}
         return Study(**{**given, "rows": self.rows, "source": self.source, **changes})
 
-    def go(self, *, again: bool = False, **changes: object) -> StudyReport:
+    def go(self, *, again: bool = False, **changes: Any) -> StudyReport:
         self.seen.clear()
         doing = reproduce(self.study(**changes), self.out, watch=self._watch, again=again, notify=self.told.append)
         return run_virtual(doing)
