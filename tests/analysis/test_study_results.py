@@ -90,7 +90,7 @@ def test_tables_figures_and_results_are_written_whole(studying: Studying, writte
     assert told["study"]["rows"] == ROWS
     assert len(told["tables"]["topics"]) == 60
     markdown = (out / "tables.md").read_text("utf-8")
-    assert "| PsyQA\\* | 4 |" in markdown
+    assert "| PsyQA\\* | 4 | 1 |" in markdown
     assert "- 4 dialogues a method, where the paper has 500: 6 pairs" in markdown
 
 
@@ -98,9 +98,17 @@ def test_the_numbers_of_a_table_are_those_of_the_results(written: Written) -> No
     table = written.tables[0].table
     first = table.records()[0]
     held = written.results.comparison.sets[0].lexical.ngrams[0]
-    assert (first["unique_1"], first["total_1"]) == (held.unique, held.total)
-    assert first["distinct_1"] == held.unique / held.total
-    assert written.tables[0].cells[0][:3] == ("PsyQA*", "4", f"{held.unique:,}")
+    assert (first["n"], first["unique"], first["total"]) == (1, held.unique, held.total)
+    assert first["distinct"] == held.unique / held.total
+    assert written.tables[0].cells[0][:4] == ("PsyQA*", "4", "1", f"{held.unique:,}")
+
+
+def test_every_table_fits_a_terminal_of_80_columns(written: Written) -> None:
+    from smile_async.cli.tables import Table, aligned
+
+    for one in written.tables:
+        lines = aligned(Table(one.title, one.heads, one.cells)).splitlines()
+        assert max(map(len, lines)) <= 80, one.title
 
 
 def test_what_is_small_and_poor_is_said_by_what_was_asked(studying: Studying) -> None:
