@@ -183,19 +183,26 @@ def _study(
         raise typer.BadParameter("name a source of QAs (PsyQA), or take --preset small", param_hint="--source")
     for named in (embed.embed_config, topics.topics_config):
         settings_from(named) if named is not None else None  # a wrong file is told before the first step
+    chat = _chat(asking, limits, output, small=small)
+    budget = chat.options.limits.budget_usd  # a flag's, or the settings file's
+    who = chat, _embed(embed, asking), _topics(topics, chat, asking, limits)
     return Study(
-        chat := _chat(asking, limits, output, small=small),
-        _embed(embed, asking),
-        _topics(topics, chat, asking, limits),
+        *(_without_budget(one) for one in who),
         rows=what.rows or (SMALL_ROWS if small else PAPER_ROWS),
         seed=what.seed,
         source=what.source,
         recipes=_recipes(what.recipe or []),
         batching=Batching(embed.embed_batch_size, CHARACTERS) if embed.embed_batch_size else None,
-        budget_usd=limits.budget,
+        budget_usd=budget,
         tokenizer=what.tokenizer,
         command=as_typed(),
     )
+
+
+def _without_budget(asked: "Asked") -> "Asked":
+    """Money is one for all steps: the study divides it."""
+    limits = asked.options.limits.model_copy(update={"budget_usd": None})
+    return replace(asked, options=replace(asked.options, limits=limits))
 
 
 def _recipes(given: list[str]) -> dict[str, str]:
@@ -214,7 +221,7 @@ def _chat(asking: AskFlags, limits: LimitFlags, output: OutputFlags, *, small: b
     endpoints = endpoints_from(settings, asking)
     if small and not any(one.model or one.provider == "local" for one in endpoints) and asking.base_url is None:
         endpoints = [Endpoint(provider="local")]
-    options = task_options(settings, asking, replace(limits, budget=None))
+    options = task_options(settings, asking, limits)
     if limits.max_attempts is None and "retry" not in settings.model_fields_set:
         attempts = {"max_attempts": UNTIL_VALID.max_attempts}
         options = replace(options, retry=options.retry.model_copy(update=attempts))

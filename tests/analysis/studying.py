@@ -10,6 +10,7 @@ from typing import Any
 
 from smile_async.analysis.study import Asked, Step, Study, StudyReport, reproduce
 from smile_async.engine.job import Failure, Reply, Request, Usage
+from smile_async.engine.run import StopSwitch
 from smile_async.options import Options
 from smile_async.provider.embeddings import pack
 from smile_async.settings import Prices, RetryPolicy
@@ -50,6 +51,7 @@ class Studying:
     fatal: Failure | None = None
     after: int = 0
     labels: str = "焦虑, 压力"
+    stop: StopSwitch | None = None
     seen: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     chat: ScriptedProvider = field(init=False)
@@ -87,7 +89,7 @@ class Studying:
     @asynccontextmanager
     async def _watch(self, step: Step, number: int, of: int) -> AsyncIterator[Following]:
         self.seen.append(f"{number}/{of} {step.name}")
-        yield Following(deterministic=random.Random(1))
+        yield Following(stop=self.stop, deterministic=random.Random(1))
 
     def texts(self) -> Sequence[str]:
         """All that were embedded."""

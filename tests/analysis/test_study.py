@@ -9,6 +9,7 @@ import pytest
 from smile_async.analysis import study_folder
 from smile_async.analysis.study import Asked
 from smile_async.engine.job import Failure, FailureKind
+from smile_async.engine.run import StopSwitch
 from smile_async.errors import RunInUseError, RunMismatchError, SettingsError, UsageError
 from tests.analysis.studying import ROWS, Studying
 
@@ -65,6 +66,20 @@ def test_a_study_that_stopped_goes_on_at_its_step_and_repeats_none(tmp_path: Pat
     assert report.state == "done"
     assert studying.seen[0] == "2/10 standardT"
     assert len(studying.chat.asked) == 3 * ROWS + failed
+
+
+def test_a_switch_that_is_pressed_ends_the_study_and_it_goes_on(tmp_path: Path) -> None:
+    studying = Studying(tmp_path, stop=StopSwitch())
+    assert studying.stop is not None
+    studying.stop.drain()
+
+    stopped = studying.go()
+    studying.stop = None
+
+    assert (stopped.state, stopped.reason, stopped.exit_code) == ("stopped", "interrupted", 130)
+    assert studying.seen == ["1/10 standard"]
+    assert studying.go().state == "done"
+    assert len(studying.chat.asked) == 3 * ROWS
 
 
 def test_other_settings_are_refused_by_name_and_nobody_is_asked(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ AT = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
         (("--preset", "tiny"), "'tiny': paper or small"),
         (("--preset", "small", "--recipe", "smile"), "'smile' is not METHOD=RECIPE"),
         (("--preset", "small", "--tokenizer", "no-such"), "There is no tokenizer 'no-such'"),
-        (("--preset", "small", *AT, "--budget", "1"), "those of the chat are not known"),
+        (("--preset", "small", *AT, "--budget", "1"), "A budget needs prices."),
         (
             ("--preset", "small", *AT, "--budget", "1", "--price-in", "1", "--topics-model", "t"),
             "those of the topics are not known",
@@ -35,6 +35,15 @@ def test_what_cannot_be_done_is_told_at_once(smile: Smile, tmp_path: Path, flags
     assert told in ended.err
     assert not list(tmp_path.glob("out/*/ledger.sqlite3"))
     assert not list(tmp_path.glob("out/study.json")), "the next call may be another study's"
+
+
+def test_a_budget_in_the_settings_file_is_one_for_all_steps(smile: Smile, tmp_path: Path) -> None:
+    """It holds for the topics, too, whose prices are not known: as --budget, it is refused before anybody is asked."""
+    (tmp_path / "smile.toml").write_text("[limits]\nbudget_usd = 1.0\n[prices]\ninput = 1.0\n")
+    config = ("--config", str(tmp_path / "smile.toml"))
+    ended = smile("reproduce", str(tmp_path / "out"), "--preset", "small", *AT, *config, "--topics-model", "t")
+    assert ended.code == 2
+    assert "those of the topics are not known" in ended.err
 
 
 def test_compare_takes_the_folder_and_sets_beside_it(smile: Smile, tmp_path: Path) -> None:
