@@ -185,9 +185,10 @@ def _study(
         settings_from(named) if named is not None else None  # a wrong file is told before the first step
     chat = _chat(asking, limits, output, small=small)
     budget = chat.options.limits.budget_usd  # a flag's, or the settings file's
-    who = chat, _embed(embed, asking), _topics(topics, chat, asking, limits)
     return Study(
-        *(_without_budget(one) for one in who),
+        _without_budget(chat),
+        _without_budget(_embed(embed, asking)),
+        _without_budget(_topics(topics, chat, asking, limits)),
         rows=what.rows or (SMALL_ROWS if small else PAPER_ROWS),
         seed=what.seed,
         source=what.source,
