@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from smile_async.analysis.study import Asked, Step, Study, StudyReport
     from smile_async.analysis.study_pages import Written
     from smile_async.engine.run import StopSwitch
-    from smile_async.options import Options
-    from smile_async.settings import Endpoint
     from smile_async.tasks import Following
 
 EMBED, TOPICS = "Who makes the vectors", "Who names the topics"
@@ -174,21 +172,18 @@ def _study(
 ) -> "Study":
     from smile_async.analysis.embedding import CHARACTERS, Batching
     from smile_async.analysis.study import PAPER_ROWS, SMALL_ROWS, Study
-    from smile_async.cli.settings import settings_from
 
     if what.preset not in PRESETS:
         raise typer.BadParameter(f"{what.preset!r}: {' or '.join(PRESETS)}", param_hint="--preset")
     small = what.preset == "small"
     if what.source is None and not small:
         raise typer.BadParameter("name a source of QAs (PsyQA), or take --preset small", param_hint="--source")
-    for named in (embed.embed_config, topics.topics_config):
-        settings_from(named) if named is not None else None  # a wrong file is told before the first step
     chat = _chat(asking, limits, output, small=small)
     budget = chat.options.limits.budget_usd  # a flag's, or the settings file's
     return Study(
         _without_budget(chat),
-        _without_budget(_embed(embed, asking)),
-        _without_budget(_topics(topics, chat, asking, limits)),
+        _without_budget(_embed(embed, chat)),
+        _without_budget(_topics(topics, chat, limits)),
         rows=what.rows or (SMALL_ROWS if small else PAPER_ROWS),
         seed=what.seed,
         source=what.source,
@@ -229,23 +224,18 @@ def _chat(asking: AskFlags, limits: LimitFlags, output: OutputFlags, *, small: b
     return Asked(endpoints, options)
 
 
-def _embed(flags: EmbedFlags, asking: AskFlags) -> "Asked":
+def _embed(flags: EmbedFlags, chat: "Asked") -> "Asked":
+    """Without flags of its own the embedded model."""
     from smile_async.analysis.study import Asked
     from smile_async.settings import Endpoint
 
     if flags.embed_model is None and flags.embed_base_url is None and flags.embed_config is None:
         return Asked([Endpoint(provider="local")])
-    named = AskFlags(
-        provider=None if flags.embed_config else asking.provider if asking.provider == "azure" else None,
-        base_url=flags.embed_base_url or (asking.base_url if flags.embed_config is None else None),
-        model=flags.embed_model,
-        api_key_env=flags.embed_api_key_env or (asking.api_key_env if flags.embed_base_url is None else None),
-    )
-    limits = LimitFlags(tpm=flags.embed_tpm, price_in=flags.embed_price_in)
-    return Asked(*_asked(flags.embed_config, named, limits))
+    named = AskFlags(base_url=flags.embed_base_url, model=flags.embed_model, api_key_env=flags.embed_api_key_env)
+    return beside(chat, flags.embed_config, named, LimitFlags(tpm=flags.embed_tpm, price_in=flags.embed_price_in))
 
 
-def _topics(flags: TopicFlags, chat: "Asked", asking: AskFlags, limits: LimitFlags) -> "Asked":
+def _topics(flags: TopicFlags, chat: "Asked", limits: LimitFlags) -> "Asked":
     """Without flags of its own: who writes the dialogues, with the paper's sampling for topics."""
     from smile_async.analysis.study import Asked
     from smile_async.settings import RetryPolicy, Sampling
@@ -254,24 +244,31 @@ def _topics(flags: TopicFlags, chat: "Asked", asking: AskFlags, limits: LimitFla
         attempts = limits.max_attempts or RetryPolicy().max_attempts
         retry = chat.options.retry.model_copy(update={"max_attempts": attempts})
         return Asked(chat.provider, replace(chat.options, sampling=Sampling(), retry=retry))
-    named = AskFlags(
-        base_url=flags.topics_base_url or (asking.base_url if flags.topics_config is None else None),
-        model=flags.topics_model or (asking.model if flags.topics_config is None else None),
-        api_key_env=flags.topics_api_key_env or (asking.api_key_env if flags.topics_base_url is None else None),
-    )
+    named = AskFlags(base_url=flags.topics_base_url, model=flags.topics_model, api_key_env=flags.topics_api_key_env)
     own = LimitFlags(
         tpm=flags.topics_tpm, price_in=flags.topics_price_in, price_out=flags.topics_price_out,
         max_attempts=limits.max_attempts, timeout=limits.timeout,
     )  # fmt: skip
-    return Asked(*_asked(flags.topics_config, named, own))
+    return beside(chat, flags.topics_config, named, own)
 
 
-def _asked(config: Path | None, named: AskFlags, limits: LimitFlags) -> "tuple[list[Endpoint], Options]":
+def beside(chat: "Asked", config: Path | None, named: AskFlags, limits: LimitFlags) -> "Asked":
+    """Whom `config` or the flags name; another model at the server of `chat` where they name no server. Limits and
+    prices are its own."""
+    from smile_async.analysis.study import Asked
     from smile_async.cli.settings import endpoints_from, task_options
+    from smile_async.notes import endpoints_of
     from smile_async.settings import FileSettings, read_settings
 
-    settings = FileSettings() if config is None else read_settings(config)
-    return endpoints_from(settings, named), task_options(settings, named, limits)
+    server = endpoints_of(chat.provider)[0]
+    if config is not None:
+        settings = read_settings(config)
+    elif named.base_url is None and not chat.local:
+        others = {"model": "", "asked_as": None, "deployment": None, "name": "", "quota": None, "prices": None}
+        settings = FileSettings(endpoint=(server.model_copy(update={**others, "fixed_sampling": False}),))
+    else:
+        settings = FileSettings()
+    return Asked(endpoints_from(settings, named), task_options(settings, named, limits))
 
 
 def _print(written: "Written") -> None:

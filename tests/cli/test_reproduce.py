@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from smile_async.analysis.study import Asked
+from smile_async.cli.flags import AskFlags, LimitFlags
+from smile_async.cli.reproduce import beside
+from smile_async.options import Options
+from smile_async.settings import Endpoint, Limits, Prices
 from tests.analysis.studying import Studying
 from tests.cli.conftest import Smile
 
@@ -44,6 +49,23 @@ def test_a_budget_in_the_settings_file_is_one_for_all_steps(smile: Smile, tmp_pa
     ended = smile("reproduce", str(tmp_path / "out"), "--preset", "small", *AT, *config, "--topics-model", "t")
     assert ended.code == 2
     assert "those of the topics are not known" in ended.err
+
+
+def test_another_model_is_asked_at_the_server_of_the_dialogues_under_limits_of_its_own(tmp_path: Path) -> None:
+    own = Endpoint(base_url="http://there/v1", model="m", api_key_env="K", prices=Prices(input=1), name="first")
+    chat = Asked([own], Options(limits=Limits(tokens_per_minute=9)))
+
+    same = beside(chat, None, AskFlags(model="t"), LimitFlags(tpm=5))
+    elsewhere = beside(chat, None, AskFlags(model="t", base_url="http://other/v1"), LimitFlags())
+    (tmp_path / "t.toml").write_text('[endpoint]\nbase_url = "http://third/v1"\nmodel = "t3"\n[prices]\ninput = 2.0\n')
+    by_file = beside(chat, tmp_path / "t.toml", AskFlags(), LimitFlags())
+
+    assert same.provider == [Endpoint(base_url="http://there/v1", model="t", api_key_env="K")]
+    assert same.options.limits.tokens_per_minute == 5
+    assert not same.priced
+    assert elsewhere.provider == [Endpoint(base_url="http://other/v1", model="t")]
+    assert by_file.provider == [Endpoint(base_url="http://third/v1", model="t3")]
+    assert by_file.priced
 
 
 def test_compare_takes_the_folder_and_sets_beside_it(smile: Smile, tmp_path: Path) -> None:
