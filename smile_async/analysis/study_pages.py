@@ -19,6 +19,8 @@ from smile_async.corpus.card import escaped, markdown_table
 from smile_async.errors import MissingExtraError
 from smile_async.filing import whole_file
 from smile_async.prompt.topics import load_topics
+from smile_async.provider.e5 import require_e5
+from smile_async.provider.local import require_llama
 
 MARKDOWN, RESULTS, TABLES, FIGURES = "tables.md", "results.json", "tables", "figures"
 FEW = 100  # dialogues of a method, below which a set says little
@@ -35,8 +37,13 @@ class Written:
 
 
 def check_installed(study: Study) -> None:
-    """Raises before anything is asked, `MissingExtraError` or `UsageError`, where the end would have no tables."""
+    """Raises before anything is asked and paid for, `MissingExtraError` or `UsageError`, where a later step or the end
+    would lack what it needs."""
     load_tokenizer(study.tokenizer)
+    if study.chat.local or study.topics.local:
+        require_llama()
+    if study.embed.local:
+        require_e5()
     try:
         import matplotlib  # noqa: F401, ICN001
     except ImportError as error:

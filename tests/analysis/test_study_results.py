@@ -6,13 +6,15 @@ import orjson
 import pytest
 
 from smile_async.analysis.study import Asked, Study
+from smile_async.errors import MissingExtraError
+from smile_async.provider import e5
 from smile_async.settings import Endpoint
 from tests.analysis.studying import ROWS, Studying
 
 np = pytest.importorskip("numpy", reason="pip install 'smile-async[analysis]'")
 pytest.importorskip("matplotlib", reason="pip install 'smile-async[analysis]'")
 
-from smile_async.analysis.study_pages import Written, caveats, write_study  # noqa: E402
+from smile_async.analysis.study_pages import Written, caveats, check_installed, write_study  # noqa: E402
 from smile_async.analysis.study_results import StudyResults, measure, study_sets, study_vectors  # noqa: E402
 from smile_async.analysis.vectors import load_vectors  # noqa: E402
 
@@ -109,6 +111,15 @@ def test_every_table_fits_a_terminal_of_80_columns(written: Written) -> None:
     for one in written.tables:
         lines = aligned(Table(one.title, one.heads, one.cells)).splitlines()
         assert max(map(len, lines)) <= 80, one.title
+
+
+def test_what_the_last_steps_need_is_looked_for_before_the_first(
+    studying: Studying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(e5, "find_spec", lambda _name: None)
+    check_installed(studying.study())
+    with pytest.raises(MissingExtraError, match="embedding model"):
+        check_installed(studying.study(embed=Asked([Endpoint(provider="local")])))
 
 
 def test_what_is_small_and_poor_is_said_by_what_was_asked(studying: Studying) -> None:
