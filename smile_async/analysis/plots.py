@@ -67,6 +67,20 @@ def write_figures(report: Report, folder: str | Path, tongues: Sequence[Tongue])
     return written
 
 
+def draw_figures(
+    figures: Sequence[Figure], topics: Mapping[str, Topics], folder: str | Path, tongue: Tongue
+) -> list[Path]:
+    """Figures of several sets, which no single report holds: `FOLDER/NAME.png` and `.svg`; `topics` by their figures'
+    names. Raises as `write_figures`."""
+    said, written = _said(tongue), list[Path]()
+    with _style(tongue):
+        drawn = {each.name: _cosines(each, said) for each in figures}
+        drawn |= {name: _topics(each, tongue, said) for name, each in topics.items()}
+        for name, draw in drawn.items():
+            written += _drawn(Path(folder) / name, draw)
+    return written
+
+
 def write_tables(report: Report, folder: Path) -> list[Path]:
     written = []
     for table in report.every_table:

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Named] = {
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "topics": Named("topics", CORPUS, "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2)."),
     "compare": Named("diversity", CORPUS, "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics."),
+    "reproduce": Named("reproduce", CORPUS, "The paper's whole study (sections 3 to 5): three methods, all analyses; the same command again goes on."),
     "report": Named("report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."),
     "sft": Named("training", CHATBOT, "Training sessions of a corpus, one a counselor utterance with its own dialogue's history (section 6.1)."),
     "psytest": Named("psytest", CHATBOT, "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6)."),

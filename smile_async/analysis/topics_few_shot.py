@@ -1,0 +1,64 @@
+"""Topics by the embedded base model, in place of Figure 11's instruction, which it cannot follow."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from smile_async.analysis.labels import Labels
+from smile_async.analysis.topics import (
+    LANGUAGE,
+    SAMPLING,
+    TOPICS,
+    Annotated,
+    spoken_text,
+    topic_lines,
+    topic_task,
+)
+from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
+from smile_async.engine.job import Message, Request
+from smile_async.engine.run import RunReport
+from smile_async.engine.task import Task
+from smile_async.notes import Whom
+from smile_async.options import Options
+from smile_async.prompt.annotation_few_shot import few_shot, labels_grammar
+from smile_async.tasks import Following, Keeping, run_task
+
+MAX_TOKENS = 64  # of three names
+LONGEST = 1_500  # characters of a dialogue that are shown: the context holds 4,096 tokens, the examples take 900
+
+
+def few_shot_task() -> Task[Annotated, Labels]:
+    """As `topic_task`, with examples and a grammar (a field of llama.cpp's) in place of the instruction."""
+    shown = few_shot()
+
+    def render(one: Annotated) -> Request:
+        said = shown.messages(one.text[:LONGEST])
+        extra = {"grammar": labels_grammar(), "cache_prompt": True}
+        return Request(tuple(Message(role, content) for role, content in said), MAX_TOKENS, extra)
+
+    identity = {LANGUAGE: "zh", "prompt": shown.digest, "max_tokens": MAX_TOKENS}
+    return replace(topic_task("zh"), render=render, identity=identity)
+
+
+async def annotate_few_shot(
+    records: Iterable[Record],
+    out: str | Path,
+    *,
+    provider: Whom,
+    roles: RoleMap = PAPER_ROLES,
+    options: Options | None = None,
+    keeping: Keeping | None = None,
+    following: Following | None = None,
+) -> RunReport:
+    """As `annotate_topics`. Its labels are a small model's guesses among the 60: none is ever outside of them."""
+    keeping = keeping or Keeping()
+    return await run_task(
+        few_shot_task(),
+        (Annotated(record.row_id, spoken_text(record.dialogue, roles, "zh")) for record in records),
+        out,
+        provider=provider,
+        options=options,
+        sampling=SAMPLING,
+        keeping=replace(keeping, notes={**keeping.notes, LANGUAGE: "zh"}, files={TOPICS: topic_lines}),
+        following=following,
+    )
