@@ -28,7 +28,7 @@ check: $(VENV)/.dev  ## lint, formatting, types, import rules: the same for peop
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.dev  ## fast tests: they wait for nothing
-	$(BIN)/pytest -m "not e2e"
+	$(BIN)/pytest -m "not e2e" -n auto
 
 e2e: $(VENV)/.dev  ## tests with real processes, sockets, kills and the embedded model
 	$(BIN)/pytest -m e2e
