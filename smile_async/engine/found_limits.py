@@ -29,6 +29,7 @@ ENOUGH = 4  # requests admitted between two refusals that measure a rate
 MARGIN = 0.98  # of a rate that was measured
 RATE_COUNT = 60.0  # requests: a rate is kept to over so many
 STEP, STEP_MOST = 1.02, 1.1  # growth of what was found, a try; its rest doubles while nobody refuses
+SHORT = 20.0  # seconds: what is wrong about a longer window costs little, and trying it out shows only a period later
 LOOK_AGAIN = 8  # requests later
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
@@ -177,7 +178,7 @@ class FoundLimits:
         found = self._found
         if found is None or found.kind == "places" or self._open is not None:
             return None
-        if found.since < max(found.quiet, found.limit):
+        if found.since < max(found.quiet, found.limit * (2 if found.period > SHORT else 1)):
             return None
         if self._admitted(now, found.period) < BINDING * found.limit:  # it is something else that holds them back
             found.since -= LOOK_AGAIN
