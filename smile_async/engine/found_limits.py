@@ -115,6 +115,12 @@ class FoundLimits:
         """Limit and period in seconds."""
         return None if self._found is None else (self._found.limit, self._found.period)
 
+    @property
+    def admits_nothing(self) -> bool:
+        """It refused twice in a row, and nothing between: whoever is asked next should be another row, for it may be
+        these that it minds, not their number."""
+        return self._empty and self._ramp_from is not None
+
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more may go in the slow approach after a refusal."""
         if self._ramp_from is None:

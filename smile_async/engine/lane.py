@@ -182,6 +182,11 @@ class Lane:
             return  # a limit that is known, and the server says when it has room
         self.found.refused(now, taken.sent, taken.beside, fresh=fresh, hold=hold)
 
+    @property
+    def admits_nothing(self) -> bool:
+        """It has not answered for a while, or refuses one after the other."""
+        return self.silence.deep or self.found.admits_nothing
+
     def reconsider(self, decision: Again, *, told: bool) -> Again:
         """How long one waits that was refused for rate: for itself alone, where the server refuses at random."""
         if self.found.at_random:

@@ -224,7 +224,7 @@ class Runner(Generic[Item, Value]):
         while True:
             now, reading = self._clock(), self._feed.reading()
             # While nothing answers, others are asked before those that failed: perhaps it is only these.
-            others_first = reading is None and self._all_silent() and not self._feed.exhausted
+            others_first = reading is None and self._nobody_admits() and not self._feed.exhausted
             job = None if others_first else self._queue.pop(now)
             if job is None and (reading is None or not (self._queue or self._gate.in_flight)):
                 job = await self._feed.next() or self._queue.pop(self._clock())  # the latter: what came back meanwhile
@@ -242,11 +242,11 @@ class Runner(Generic[Item, Value]):
             within = math.inf if due is None else max(due - now, 0.001)
             await self._gate.change(within, "source" if reading else "rows", or_done=reading)
 
-    def _all_silent(self) -> bool:
+    def _nobody_admits(self) -> bool:
         lanes = self._gate.lanes
         if len(lanes) == 1:
-            return lanes[0].silence.deep
-        return all(lane.silence.deep for lane in self._gate.usable)
+            return lanes[0].admits_nothing
+        return all(lane.admits_nothing for lane in self._gate.usable)
 
     def _start(self, job: Job[Item], request: Request, admission: Admission) -> None:
         """Note the attempt; it leaves when that is on the disk, so that no crash can hide what may be billed."""

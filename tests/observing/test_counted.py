@@ -1,5 +1,6 @@
 """What observers count of a run with every kind of trouble is what the ledger holds."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def test_what_an_abort_gives_up_is_counted_as_unknown(tmp_path: Path) -> None:
     def hear(event: events.Event) -> None:
         counters(event)
         if counters.rows["accepted", ""] == 20:
-            stop.abort()
+            asyncio.get_running_loop().call_later(0.5, stop.abort)  # when half of the next answers' second is over
 
     report = ask_all(tmp_path, rows(200), trouble(), prices=PRICES, listener=hear, stop=stop)
     lost = report.counts.failures[account.LOST]

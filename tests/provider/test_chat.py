@@ -291,7 +291,7 @@ def test_a_200_that_is_no_completion_is_a_broken_body(body: bytes) -> None:
         ({"error": "model crashed"}, FailureKind.SERVER_ERROR),
         (
             {"choices": [{"error": {"code": 502, "message": "upstream"}, "finish_reason": "error"}]},
-            FailureKind.SERVER_ERROR,
+            FailureKind.GATEWAY,
         ),
         ({"error": {"message": "busy"}, "choices": []}, FailureKind.SERVER_ERROR),
     ],

@@ -36,7 +36,7 @@ def test_it_is_a_provider() -> None:
         ("rate-limited", FailureKind.RATE_LIMITED, 429),
         ("rate-limited-bare", FailureKind.RATE_LIMITED, 429),
         ("server-error", FailureKind.SERVER_ERROR, 500),
-        ("bad-gateway", FailureKind.SERVER_ERROR, 502),
+        ("bad-gateway", FailureKind.GATEWAY, 502),
         ("unavailable", FailureKind.OVERLOADED, 503),
         ("content-filter", FailureKind.CONTENT_FILTER, 400),
         ("reset", FailureKind.DISCONNECTED, None),
