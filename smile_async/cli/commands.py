@@ -51,6 +51,36 @@ COMMANDS: dict[str, Named] = {
     "vote": Named("human", CHATBOT, "Serve the labelling page on this machine: each rater opens the link that is printed for them."),
     "tally": Named("human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."),
     "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
+    "sft": Named(
+        "training",
+        CHATBOT,
+        "Training sessions of a corpus, one a counselor utterance with its own dialogue's history (section 6.1).",
+    ),
+    "train": Named(
+        "training",
+        CHATBOT,
+        "Fine-tune a base model with LoRA on sessions, with Table 4's values; the same command again goes on.",
+    ),
+    "merge": Named(
+        "training",
+        CHATBOT,
+        "Merge an adapter into its base as one model (safetensors), or write it as GGUF for llama.cpp.",
+    ),
+    "chat": Named(
+        "chat",
+        CHATBOT,
+        "Talk to a counselor model in the terminal: an endpoint's, a local one, or one that you trained.",
+    ),
+    "psytest": Named(
+        "psytest",
+        CHATBOT,
+        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
+    ),
+    "evaluate": Named(
+        "evaluate",
+        CHATBOT,
+        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
+    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }

@@ -112,7 +112,7 @@ def write_corpus(
     if format == "smilechat":
         _write_folder(records, path, counts, overwrite=overwrite)
         return report_of(counts)
-    info = _dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
+    info = dataset_info(path, format, with_system=bool(system_prompt)) if format in _COLUMNS else None
     with whole_file(path, overwrite=overwrite) as file:
         for record in records:
             line = _line(record, format, roles, system_prompt, counts)
@@ -185,7 +185,7 @@ def _line(
         counts[f"skipped:{shaped}"] += 1
         return None
     counts.update(("written", *shaped.changes))
-    return identity | _SHAPES[format_name](shaped, system_prompt)
+    return identity | trainer_row(shaped, format_name, system_prompt)
 
 
 def _plain(record: Record) -> dict[str, Any]:
@@ -246,6 +246,12 @@ _SHAPES: dict[str, Callable[[Exchange, str | None], dict[str, Any]]] = {
     "alpaca": _alpaca,
 }
 
+
+def trainer_row(shaped: Exchange, format_name: str, system_prompt: str | None) -> dict[str, Any]:
+    """As a row of `messages`, `sharegpt` or `alpaca`, without what identifies it."""
+    return _SHAPES[format_name](shaped, system_prompt)
+
+
 # LLaMA-Factory's names for what stands in which column.
 _COLUMNS: dict[str, dict[str, str]] = {
     "sharegpt": {"messages": "conversations"},
@@ -253,7 +259,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 
 
-def _dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
+def dataset_info(path: Path, format_name: str, *, with_system: bool) -> dict[str, Any]:
     """The folder's `dataset_info.json` with an entry for `path`; the entries of others stay."""
     info = path.with_name("dataset_info.json")
     try:

@@ -21,7 +21,8 @@ LOG_WARNINGS = 2  # llama.cpp's verbosity: 1 errors, 2 warnings, 3 one line and 
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """What the child is told. `port` 0 lets the kernel choose a free one; `template` None keeps the model's own."""
+    """What the child is told. `port` 0 lets the kernel choose a free one; `template` None keeps the model's own;
+    `adapter` is a LoRA adapter as GGUF."""
 
     model: str
     alias: str
@@ -31,6 +32,7 @@ class ServeSettings:
     context_per_slot: int  # tokens
     threads: int
     template: str | None
+    adapter: str | None = None
 
 
 def main(argument: str) -> None:
@@ -50,7 +52,7 @@ def main(argument: str) -> None:
 
 def listen(settings: ServeSettings) -> Any:
     """Load the model and listen; returns when both are done. The server stops when the value is dropped."""
-    from xllamacpp import CommonParams, Server
+    from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
     params = CommonParams()
     params.model.path = settings.model
@@ -72,6 +74,8 @@ def listen(settings: ServeSettings) -> Any:
     params.verbosity = LOG_WARNINGS
     if settings.template is not None:
         params.chat_template = settings.template
+    if settings.adapter is not None:
+        params.lora_adapters = [CommonAdapterLoraInfo(settings.adapter, 1.0)]
     return Server(params)
 
 

@@ -49,7 +49,8 @@ class LocalServer:
 
     `port` 0 takes a free one, without a race: the server itself binds it. `slots` answers are written at a time, each
     with `context_per_slot` tokens for prompt and answer; `threads` None is one for each core this process may use.
-    `template` is a Jinja chat template; None keeps the model's own. llama.cpp's warnings go to `log` (a file that is
+    `template` is a Jinja chat template; None keeps the model's own. `adapter` is a LoRA adapter for the model, as GGUF.
+    llama.cpp's warnings go to `log` (a file that is
     appended to), or nowhere. The child dies with this process, however that ends, and is spared by Ctrl-C.
     """
 
@@ -64,6 +65,7 @@ class LocalServer:
         context_per_slot: int = CONTEXT_PER_SLOT,
         threads: int | None = None,
         template: str | None = None,
+        adapter: Path | None = None,
         log: Path | None = None,
     ) -> None:
         if slots < 1 or context_per_slot < 1:
@@ -77,6 +79,7 @@ class LocalServer:
             context_per_slot=context_per_slot,
             threads=threads or usable_cores(),
             template=template,
+            adapter=str(adapter) if adapter else None,
         )
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
@@ -186,16 +189,21 @@ def prepare_server(
     slots: int | None = None,
     context_per_slot: int | None = None,
     threads: int | None = None,
+    adapter: Path | None = None,
+    template: str | None = None,
     log: Path | None = None,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> LocalServer:
-    """The server for a named GGUF or (None) the embedded model, its file put together and verified; not started."""
+    """The server for a named GGUF or (None) the embedded model, its file put together and verified; not started.
+
+    `adapter` is a LoRA adapter as GGUF that was trained on this model, `template` the chat template it learnt.
+    """
     require_llama()
     if model is None:
-        path, name, template = embedded_model_file(notify=notify), EMBEDDED.name, PLAIN_TEMPLATE
+        path, name, of_its_own = embedded_model_file(notify=notify), EMBEDDED.name, PLAIN_TEMPLATE
     else:
         path = named_model_file(model, sha256=sha256)
-        name, template = path.stem, None
+        name, of_its_own = path.stem, None
     return LocalServer(
         path,
         name=name,
@@ -204,7 +212,8 @@ def prepare_server(
         slots=slots or SLOTS,
         context_per_slot=context_per_slot or CONTEXT_PER_SLOT,
         threads=threads,
-        template=template,
+        template=template or of_its_own,
+        adapter=None if adapter is None else named_model_file(adapter),
         log=log,
     )
 

@@ -1,0 +1,145 @@
+"""The loop of a conversation, with a counselor that is written."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from smile_async.chatbot.conversation import Conversation
+from smile_async.chatbot.crisis import help_lines
+from smile_async.chatbot.sessions import Turn
+from smile_async.chatbot.talking import Talk
+from smile_async.errors import SmileError, UsageError
+
+
+class Written:
+    """Answers with its texts in turn, a character a piece; remembers what it was asked."""
+
+    name = "written"
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[Turn, ...]] = []
+
+    async def pieces(self, turns: Sequence[Turn]) -> AsyncGenerator[str, None]:
+        self.asked.append(tuple(turns))
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        for character in answer:
+            if character == "!":  # Ctrl-C, and then nothing comes for ever
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.Event().wait()
+            yield character
+
+
+def lines_of(*typed: str | type[BaseException]) -> Callable[[], str]:
+    waiting = list(typed)
+
+    def read() -> str:
+        if not waiting:
+            raise EOFError
+        line = waiting.pop(0)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    return read
+
+
+def talk(
+    speaker: Written, *typed: str | type[BaseException], transcript: Path | None = None
+) -> tuple[str, str, Conversation]:
+    """What stdout and the notices hold in the end, and the conversation."""
+    out = io.StringIO()
+    notes: list[str] = []
+    with asyncio.Runner() as runner:
+        held = Talk(
+            speaker=speaker,
+            conversation=Conversation("S"),
+            lines=help_lines("CN"),
+            language="en",
+            read=lines_of(*typed),
+            out=out,
+            notify=notes.append,
+            transcript=transcript,
+            runner=runner,
+        )
+        held.run()
+    return out.getvalue(), "\n".join(notes), held.conversation
+
+
+def test_it_begins_with_what_it_is_not_and_ends_with_the_input() -> None:
+    out, notes, _ = talk(Written())
+    assert out == ""
+    assert notes.startswith("This is a language model for research. It is no counselor and no substitute for prof")
+
+
+def test_the_model_hears_all_that_was_said() -> None:
+    speaker = Written("a0", "a1")
+    out, _, _ = talk(speaker, " q0 ", "", "q1")
+    assert speaker.asked[1] == (("system", "S"), ("user", "q0"), ("assistant", "a0"), ("user", "q1"))
+    assert out == "a0\n\na1\n\n"
+
+
+def test_help_lines_come_before_the_answer_to_a_message_of_self_harm_in_its_language() -> None:
+    out, notes, _ = talk(Written("我在听。"), "我不想活了")
+    assert "12356" in notes
+    assert "400-161-9995" in notes
+    assert "你不必独自承受" in notes
+    assert out == "我在听。\n\n"
+    assert "12356" not in talk(Written("ok"), "我有点累")[1]
+
+
+def test_ctrl_c_stops_an_answer_and_keeps_what_was_said() -> None:
+    speaker = Written("I hear!never", "a1")
+    out, notes, held = talk(speaker, "q0", KeyboardInterrupt, "q1")
+    assert out == "I hear\n\na1\n\n"
+    assert "[stopped]" in notes
+    assert held.turns[:2] == (("user", "q0"), ("assistant", "I hear"))
+
+
+def test_an_error_is_told_and_the_conversation_goes_on_without_the_question() -> None:
+    speaker = Written(SmileError("No\x1b[31m answer."), "a1")
+    out, notes, held = talk(speaker, "q0", "q1")
+    assert "No answer." in notes
+    assert held.turns == (("user", "q1"), ("assistant", "a1"))
+    assert out.endswith("a1\n\n")
+
+
+def test_commands_forget_ask_again_show_lines_and_end() -> None:
+    speaker = Written("a0", "a0 other", "a1")
+    _, notes, held = talk(speaker, "/again", "q0", "/again", "/lines", "/what", "/new", "q1", "/quit", "never")
+    assert [asked[-1] for asked in speaker.asked] == [("user", "q0"), ("user", "q0"), ("user", "q1")]
+    assert held.turns == (("user", "q1"), ("assistant", "a1"))
+    assert "12356" in notes
+    assert notes.count("/new forgets") == 3  # at the beginning, /again with nothing said, /what
+
+
+def test_escape_sequences_of_the_model_reach_neither_terminal_nor_history() -> None:
+    out, _, held = talk(Written("\n\x1b]0;x\x07a\x1b[2Jb"), "q")
+    assert out == "ab\n\n"
+    assert held.turns[-1] == ("assistant", "ab")
+
+
+def test_nothing_is_written_down_unless_a_transcript_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "talk.jsonl"
+    talk(Written("a0"), "q0")
+    assert not path.exists()
+    talk(Written("a0"), "q0", transcript=path)
+    talk(Written("a1"), "q1", transcript=path)  # goes on with it
+    assert path.stat().st_mode & 0o777 == 0o600
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [(row["role"], row["content"]) for row in rows] == [
+        ("user", "q0"), ("assistant", "a0"), ("user", "q1"), ("assistant", "a1"),
+    ]  # fmt: skip
+
+
+def test_a_transcript_that_cannot_be_written_stops_before_anything_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        talk(Written("a0"), "q0", transcript=tmp_path / "no/such/folder.jsonl")
