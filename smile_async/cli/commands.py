@@ -71,16 +71,6 @@ COMMANDS: dict[str, Named] = {
         CHATBOT,
         "Talk to a counselor model in the terminal: an endpoint's, a local one, or one that you trained.",
     ),
-    "psytest": Named(
-        "psytest",
-        CHATBOT,
-        "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6).",
-    ),
-    "evaluate": Named(
-        "evaluate",
-        CHATBOT,
-        "METEOR, BLEU, ROUGE-L, distinct-n and BERTScore of systems' responses, with intervals (Table 5).",
-    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
