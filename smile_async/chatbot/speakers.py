@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from smile_async.chatbot.conversation import messages_of
 from smile_async.chatbot.sessions import Turn
-from smile_async.engine.job import Request
+from smile_async.engine.job import Reply, Request, Usage
 from smile_async.errors import UsageError
 from smile_async.settings import Endpoint, Sampling, Timeouts
 
@@ -180,6 +180,26 @@ class HuggingFaceSpeaker:
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
         return read(), thread
+
+    def answer(self, turns: Sequence[Turn], *, seed: int, told: threading.Event) -> Reply:
+        """The whole answer at once, sampled by `seed`; blocks, and ends early when `told` is set. Not for two threads
+        at a time."""
+        import torch
+        from transformers import StoppingCriteriaList
+
+        ids = torch.tensor([self._tokens.prompt(turns)], device=self._model.device)
+        torch.manual_seed(seed)
+        with torch.inference_mode():
+            written = self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                stopping_criteria=StoppingCriteriaList([lambda *_, **__: told.is_set()]),
+                **self._arguments(),
+            )[0, ids.shape[1] :]
+        ended = bool(len(written)) and int(written[-1]) in self._arguments()["eos_token_id"]
+        text = self._tokenizer.decode(written, skip_special_tokens=True)
+        usage = Usage(ids.shape[1], len(written))
+        return Reply(text, finish_reason="stop" if ended else "length", usage=usage, model=self.name)
 
     def _arguments(self) -> dict[str, Any]:
         sampled = bool(self._sampling.temperature)

@@ -71,6 +71,11 @@ COMMANDS: dict[str, Named] = {
         CHATBOT,
         "Talk to a counselor model in the terminal: an endpoint's, a local one, or one that you trained.",
     ),
+    "reproduce-chatbot": Named(
+        "reproduce_chatbot",
+        CHATBOT,
+        "Section 6 in one command: sessions, LoRA, answers, Table 5, ballots; the same command again goes on.",
+    ),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
