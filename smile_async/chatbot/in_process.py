@@ -21,11 +21,16 @@ from smile_async.settings import Sampling
 WEIGHTS = "adapter_model.safetensors"
 
 
-class InProcessModel:
-    """Loads at the first request and answers one at a time.
+BATCH = 8  # answers written together: the weights are read once for all of them
+GATHER = 0.05  # seconds in which those that are asked together arrive
 
-    An answer depends on the request and `seed` alone, not on what was asked before: a run that was killed goes on to
-    the same answers. (A request that is asked again, since its reply was rejected, gets another answer.)
+
+class InProcessModel:
+    """Loads at the first request and answers those that wait together, up to `BATCH`.
+
+    An answer depends on the request and `seed`, not on what else is asked: a run that was killed goes on to the same
+    answers, but for the rounding of a batch. (A request that is asked again, since its reply was rejected, gets another
+    answer.)
     """
 
     def __init__(
@@ -43,7 +48,8 @@ class InProcessModel:
         self._base, self._adapter, self._sampling, self._seed = base, adapter, sampling, seed
         self._precision, self._trust, self._notify = precision, trust_remote_code, notify
         self._speaker: HuggingFaceSpeaker | None = None
-        self._turn = asyncio.Lock()
+        self._waiting: list[tuple[Request, asyncio.Future[Reply | Failure]]] = []
+        self._worker: asyncio.Task[None] | None = None
         self._asked: Counter[bytes] = Counter()
 
     def __repr__(self) -> str:
@@ -56,25 +62,63 @@ class InProcessModel:
         return {"model": self._base, "adapter": adapter, "seed": self._seed, **sampling}
 
     async def ask(self, request: Request) -> Reply | Failure:
-        async with self._turn:
-            told = threading.Event()
-            try:
-                return await asyncio.to_thread(self._answer, request, told)
-            except (RuntimeError, ValueError, MemoryError) as error:  # too long, too large; its words may be a person's
-                return Failure(FailureKind.BAD_REQUEST, f"the model cannot answer it ({type(error).__name__})")
-            finally:
-                told.set()  # where nobody waits any more
+        answer: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await answer
 
     async def aclose(self) -> None:
+        if self._worker is not None:
+            self._worker.cancel()
         self._speaker = None
 
-    def _answer(self, request: Request, told: threading.Event) -> Reply:
+    async def _work(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(GATHER)
+            batch = [one for one in self._waiting if not one[1].done()][:BATCH]
+            self._waiting = [one for one in self._waiting if one not in batch and not one[1].done()]
+            if batch:
+                await self._answer_batch(batch)
+
+    async def _answer_batch(self, batch: list[tuple[Request, asyncio.Future[Reply | Failure]]]) -> None:
+        told = threading.Event()
+
+        def given_up(_future: object) -> None:
+            if all(answer.cancelled() for _, answer in batch):
+                told.set()
+
+        for _, answer in batch:
+            answer.add_done_callback(given_up)
+        try:
+            replies = await asyncio.to_thread(self._answers, [request for request, _ in batch], told)
+        except Exception as error:  # noqa: BLE001 - those who ask are told
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        finally:
+            told.set()  # where this task is cancelled, the thread ends
+        for (_, answer), reply in zip(batch, replies, strict=True):
+            if not answer.done():
+                answer.set_result(reply)
+
+    def _answers(self, requests: list[Request], told: threading.Event) -> list[Reply | Failure]:
+        """Together; where that fails (one is too long, memory is short), one by one."""
         speaker = self._speaker = self._speaker or self._loaded()
-        turns: list[Turn] = [(message.role, message.content) for message in request.messages]
+        asked: list[list[Turn]] = [[(one.role, one.content) for one in request.messages] for request in requests]
+        seeds = [self._seed_of(turns) for turns in asked]
+        try:
+            return [*speaker.answers(asked, seeds=seeds, told=told)]
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if len(requests) == 1:  # its words may be a person's
+                return [Failure(FailureKind.BAD_REQUEST, f"the model cannot answer it ({type(error).__name__})")]
+        return [found for request in requests for found in self._answers([request], told)]
+
+    def _seed_of(self, turns: list[Turn]) -> int:
         digest = hashlib.sha256(repr((self._seed, turns)).encode(errors="surrogatepass")).digest()
         self._asked[digest] += 1
-        seed = int.from_bytes(digest[:4]) + self._asked[digest] - 1
-        return speaker.answer(turns, seed=seed, told=told)
+        return int.from_bytes(digest[:4]) + self._asked[digest] - 1
 
     def _loaded(self) -> HuggingFaceSpeaker:
         quiet_libraries()

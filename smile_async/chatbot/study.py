@@ -20,7 +20,7 @@ from smile_async.chatbot.ballots import read_cases as read_ballot_cases
 from smile_async.chatbot.cosine import COSINE, CosineScorer
 from smile_async.chatbot.curve import Notify
 from smile_async.chatbot.evaluation import Scorer, evaluate, read_answered
-from smile_async.chatbot.in_process import InProcessModel
+from smile_async.chatbot.in_process import BATCH, InProcessModel
 from smile_async.chatbot.metrics import bert_score
 from smile_async.chatbot.respond import RESPONSES, SAMPLING, Case, read_cases, respond
 from smile_async.chatbot.session_files import TRAIN, VALIDATION, write_sessions
@@ -52,7 +52,6 @@ SESSIONS, TRAINING, ANSWERS = "sessions", "training", "answers"
 RESULTS, TABLES = "results.json", "tables.md"
 BASELINE, TUNED, GOLDEN = "baseline", "fine-tuned", "golden"
 TOLD = 20  # lines of progress while cases are answered, at most
-IN_FLIGHT = 2  # with a model in this process: one is answered, the next one waits at hand
 
 TITLES: Mapping[StepName, str] = {
     "cases": "test cases that training never sees",
@@ -223,7 +222,7 @@ class _Study:
             notify=self.watch.notify,
         )
         who = {"model": served.model} if served else dict(provider.identity)  # type: ignore[union-attr]
-        options = Options(sampling=own, limits=Limits() if served else Limits(concurrency=IN_FLIGHT))
+        options = Options(sampling=own, limits=Limits() if served else Limits(concurrency=BATCH))
 
         def work() -> dict[str, Any]:
             cases = read_cases(self.path / CASES)

@@ -1,7 +1,6 @@
 """Section 6 in one command: what is held apart, what is done again and what is not, and a kill in the middle."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -29,6 +28,9 @@ from tests.cli.conftest import smile as smile  # noqa: PLC0414
 def corpus() -> Corpus:
     """The made-up one: 20 dialogues, 76 answers, each with a history."""
     return open_corpus(made_up_corpus())
+
+
+ANSWER = "愿意多说一些吗？"
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -196,14 +198,35 @@ def test_what_cannot_be_is_refused(smile: Smile, flags: tuple[str, ...], told: s
 
 @pytest.mark.e2e
 @pytest.mark.filterwarnings("default")
-def test_a_study_that_was_killed_goes_on_to_the_same_tables(smile: Smile) -> None:
+def test_a_study_that_was_killed_goes_on_to_the_same_tables(smile: Smile, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.require("torch", "transformers", "peft", "trl", extra="train")
     tiny.require("nltk", "sacrebleu", "rapidfuzz", extra="metrics")
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)  # as the process that is killed: another number rounds otherwise
     base = tiny.save_model(Path("tiny"))
-    flags = ("--base", str(base), *SMALL, "--epochs", "2", "--lr", "1e-2")
+    said = [("client", "睡不好"), ("counselor", ANSWER), ("client", "嗯"), ("counselor", ANSWER)]
+    with Path("corpus.jsonl").open("w", encoding="utf-8") as file:
+        for n in range(12):
+            dialogue = [{"role": role, "content": f"{text}{n}"} for role, text in said]
+            file.write(json.dumps({"id": f"d{n}", "questionID": f"q{n}", "dialogue": dialogue}) + "\n")
+    flags = (
+        "--corpus",
+        "corpus.jsonl",
+        "--base",
+        str(base),
+        *SMALL,
+        "--system",
+        "none",
+        "--epochs",
+        "2",
+        "--lr",
+        "1e-2",
+    )
     killed = subprocess.Popen(
         [sys.executable, "-m", "smile_async.cli", "reproduce-chatbot", "killed", *flags],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"},
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert killed.stderr is not None
     seen: list[str] = []
