@@ -23,6 +23,7 @@ class CosineScorer:
     """
 
     def __init__(self) -> None:
+        E5Provider()  # raises where it is not installed
         self._known: dict[str, array[float]] = {}
 
     def __call__(self, references: Sequence[str], responses: Sequence[str]) -> list[float]:

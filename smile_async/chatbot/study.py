@@ -17,11 +17,12 @@ from smile_async.chatbot import study_tables
 from smile_async.chatbot.answer_lines import read_texts
 from smile_async.chatbot.ballots import draw, read_ballots, references, write_ballots
 from smile_async.chatbot.ballots import read_cases as read_ballot_cases
+from smile_async.chatbot.base_model import require_training
 from smile_async.chatbot.cosine import COSINE, CosineScorer
 from smile_async.chatbot.curve import Notify
 from smile_async.chatbot.evaluation import Scorer, evaluate, read_answered
 from smile_async.chatbot.in_process import BATCH, InProcessModel
-from smile_async.chatbot.metrics import bert_score
+from smile_async.chatbot.metrics import bert_score, require_metrics
 from smile_async.chatbot.respond import RESPONSES, SAMPLING, Case, read_cases, respond
 from smile_async.chatbot.session_files import TRAIN, VALIDATION, write_sessions
 from smile_async.chatbot.study_cases import (
@@ -115,6 +116,10 @@ def reproduce_chatbot(
     told = wishes or StudyWishes()
     if told.until is not None and told.until not in STEPS:
         raise UsageError(f"There is no step {told.until!r}.", hint=f"One of: {', '.join(STEPS)}.")
+    if told.until is None or STEPS.index(told.until) >= STEPS.index("training"):
+        require_training()
+    if told.until is None or STEPS.index(told.until) >= STEPS.index("metrics"):
+        require_metrics()  # not hours later
     folder = StudyFolder(Path(out))
     with folder.alone():
         shaping = settings.as_json() | {"corpus": digest_of(corpus), "cases_file": cases and digest(cases)}

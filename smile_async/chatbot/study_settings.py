@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from smile_async.chatbot.base_model import EMBEDDED_NAME, Precision
 from smile_async.chatbot.training import TrainingSettings
@@ -48,6 +48,9 @@ class StudySettings:
                 raise UsageError(f"{name} is {getattr(self, name)}, and must be 1 or more.")
         if self.sessions is not None and self.sessions < 1:
             raise UsageError(f"sessions is {self.sessions}, and must be 1 or more.")
+        if self.precision not in get_args(Precision):
+            raise UsageError(f"{self.precision!r} is no precision.", hint=f"One of: {', '.join(get_args(Precision))}.")
+        self.training()  # raises where a value of the training's cannot be
 
     def training(self) -> TrainingSettings:
         return TrainingSettings(

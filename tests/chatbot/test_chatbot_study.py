@@ -186,6 +186,8 @@ def test_cases_of_a_file_leave_the_whole_corpus_for_training(smile: Smile) -> No
         (("--until", "nothing"), "no step"),
         (("--preset", "huge"), "small, paper"),
         (("--preset", "paper"), "--base"),
+        (("--precision", "int3"), "bf16"),
+        (("--lr", "0"), "learning_rate is 0"),
         (("--test", "1.5"), "leave nothing"),
         (("--corpus", "nowhere"), "no such file"),
     ],
