@@ -239,7 +239,9 @@ def _told(model: type[BaseModel], problem: "ErrorDetails") -> str:
     place = [part for part in problem["loc"] if part not in ("[key]", 0)]  # the first of several goes without a number
     name = ".".join(f"#{part + 1}" if isinstance(part, int) else part for part in place)
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
+        given = problem.get("input")  # only numbers are shown: a text may be anything, a key, too
+        shown = f", not {given:g}" if isinstance(given, int | float) and not isinstance(given, bool) else ""
+        return f"{name} {problem['msg'].replace('Input should', 'must')}{shown}"
     table: Any = model
     for part in place[:-1]:
         if isinstance(part, str):

@@ -67,7 +67,8 @@ async def local_speaker(
     *,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> AsyncIterator[Speaker]:
-    """A GGUF file (None: the embedded model) under llama.cpp, with a GGUF adapter if one is named."""
+    """A GGUF file (None: the embedded model) under llama.cpp, with a GGUF adapter if one is named. The embedded model
+    alone never learnt where an answer ends: it is stopped where it begins to speak for the client."""
     from smile_async.provider.local import prepare_server
 
     gguf = adapter_gguf(adapter) if adapter else None
@@ -83,7 +84,8 @@ async def local_speaker(
     try:
         await asyncio.to_thread(server.start)
         at = Endpoint(base_url=server.endpoint.base_url, model=server.endpoint.model, api_key_env="")
-        async with endpoint_speaker(at, sampling, timeouts=LOCAL_TIMEOUTS) as speaker:
+        ends = sampling.over(Sampling(extra={"stop": ["\nClient:"]})) if adapter is None and model is None else sampling
+        async with endpoint_speaker(at, ends, timeouts=LOCAL_TIMEOUTS) as speaker:
             yield speaker
     finally:
         server.stop()

@@ -230,6 +230,7 @@ def _arguments(folder: Path, settings: TrainingSettings, *, validated: bool) -> 
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not is_available(),
+        ddp_find_unused_parameters=False,
         max_length=None,  # cut already, at the other end
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
@@ -292,7 +293,8 @@ def _first_validation(folder: Path) -> float | None:
 
 def _finish(folder: Path, report: TrainingReport) -> None:
     """The report comes last: where it stands, all is there. Checkpoints go, and with them the optimizer's pickles."""
-    (folder / ADAPTER / "training_args.bin").unlink(missing_ok=True)
+    for name in ("training_args.bin", "README.md"):  # a pickle, and a card of blanks
+        (folder / ADAPTER / name).unlink(missing_ok=True)
     curve.draw(curve.read_points(folder / curve.PROGRESS), folder / curve.PICTURE)
     with whole_file(folder / REPORT, overwrite=True) as file:
         file.write(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -28,6 +28,9 @@ def register(app: typer.Typer) -> None:
 def local(
     model: Annotated[Path | None, typer.Option(help="a GGUF file; default the embedded model")] = None,
     sha256: Annotated[str | None, typer.Option(help="what the file's SHA-256 must be")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="a LoRA adapter for it as GGUF, with its .jinja beside it (smile merge)")
+    ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free port")] = 8080,
     slots: Annotated[int | None, typer.Option(help="answers written at a time")] = None,
@@ -44,6 +47,7 @@ def local(
     server = prepare_server(
         model,
         sha256=sha256,
+        **(_adapted(adapter, embedded=model is None) if adapter else {}),
         host=host,
         port=port,
         slots=slots,
@@ -55,6 +59,13 @@ def local(
         sys.stdout.write(f"listening on {server.endpoint.base_url} (model {server.endpoint.model})\n")
         sys.stdout.flush()
         _until_told_to_stop(lambda: server.running)
+
+
+def _adapted(adapter: Path, *, embedded: bool) -> dict[str, Any]:
+    from smile_async.chatbot.speakers import adapter_gguf, template_of
+
+    file = adapter_gguf(adapter)
+    return {"adapter": file, "template": template_of(file, embedded=embedded)}
 
 
 def _until_told_to_stop(alive: Callable[[], bool]) -> None:

@@ -170,7 +170,7 @@ def train(
 
     smile train sessions tuned --base Qwen/Qwen2.5-7B-Instruct
 
-    Several GPUs: accelerate launch -m smile_async.cli train sessions tuned --base ...
+    Several GPUs: accelerate launch --multi_gpu -m smile_async.cli train sessions tuned --base ...
     """
     from smile_async.chatbot import training
     from smile_async.cli.watch import to_stderr

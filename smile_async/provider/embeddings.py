@@ -80,7 +80,7 @@ def embedding_request(texts: Sequence[str]) -> Request:
 
 def pack(vectors: Sequence["array[float]"]) -> str:
     """Vectors of one length as text: their number, a colon, and their float32 values one after another, little-endian,
-    in base64. As JSON numbers they would take three times the room, and more time to read.
+    in base64. As JSON numbers they would take two to four times the room, and more time to read.
 
     >>> pack([array("f", [1.0, -2.0])])
     '1:AACAPwAAAMA='

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_the_folder_holds_safetensors_losses_a_picture_and_no_pickle(tuned: trai
     }  # fmt: skip
     suffixes = {path.suffix for path in (folder / "adapter").iterdir()}
     assert ".safetensors" in suffixes
-    assert not suffixes & {".bin", ".pt", ".pth", ".pkl"}
+    assert not suffixes & {".bin", ".pt", ".pth", ".pkl", ".md"}
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
     points = curve.read_points(folder / "progress.jsonl")
     assert [point.step for point in points if point.eval_loss is not None] == [0, 30, 60]
@@ -172,6 +173,20 @@ def test_the_adapter_loads_again_and_says_what_it_learnt(tuned: training.Trainin
     from smile_async.chatbot.speakers import hugging_face_speaker
 
     assert asyncio.run(said(hugging_face_speaker(None, Path(tuned.folder), GREEDY), ASKED)) == ANSWER
+
+
+def test_who_stops_reading_stops_the_model(base: Path) -> None:
+    from smile_async.chatbot.speakers import hugging_face_speaker
+
+    async def first() -> int:
+        endless = Sampling(temperature=1.0, top_p=1.0, max_tokens=100_000)
+        async with hugging_face_speaker(str(base), None, endless, seed=1) as speaker:
+            pieces = speaker.pieces(ASKED)
+            await anext(pieces)
+            await pieces.aclose()
+            return sum("write" in thread.name for thread in threading.enumerate())
+
+    assert asyncio.run(first()) == 0
 
 
 def test_a_merged_model_says_the_same(tuned: training.TrainingReport, tmp_path: Path) -> None:

@@ -422,3 +422,9 @@ class TestSettingsFile:
 def _identity(run: Path) -> dict[str, Any]:
     with closing(sqlite3.connect(run / "ledger.sqlite3")) as ledger:
         return dict(json.loads(ledger.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()[0]))
+
+
+def test_a_number_that_cannot_be_is_named_with_what_it_must_be(smile: Smile, source: Path) -> None:
+    ended = smile("generate", source, "run", "--model", "m", "--rpm", "0")
+    assert ended.code == 2
+    assert "requests_per_minute must be greater than 0, not 0" in ended.err

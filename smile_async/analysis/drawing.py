@@ -1,0 +1,104 @@
+"""The report written: one page, and its figures and tables where they are wanted."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+from smile_async.analysis.page import Language, page_html
+from smile_async.analysis.report import Look, Report, as_json, gather
+from smile_async.analysis.samples import Wanted
+from smile_async.corpus.formats import RoleMap
+from smile_async.errors import MissingExtraError, UsageError
+from smile_async.filing import whole_file
+
+MARK = b'<meta name="generator" content="smile-async report">'  # a file that holds it is ours to replace
+CHARACTERS = "characters"
+LOOKED_AT = 4_096  # bytes in which it stands
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What was written: the page's `size` in bytes, how many `samples` it shows, and the paths of all other `files`."""
+
+    size: int
+    samples: int
+    files: tuple[str, ...]
+
+
+def draw_report(
+    corpus: str | Path,
+    out: str | Path,
+    *,
+    figures: str | Path | None = None,
+    language: str = "both",
+    wanted: Wanted | None = None,
+    roles: RoleMap | None = None,
+    tokenizer: str = CHARACTERS,
+    vectors: str | Path | None = None,
+    topics: str | Path | None = None,
+    looks: Iterable[Look] = (),
+    overwrite: bool = False,
+    notify: Callable[[str], None] = lambda _text: None,
+) -> Drawn:
+    """Of a run or whatever `open_corpus` opens. A page that stands at `out` is drawn anew, any other file only with
+    `overwrite`. With `both` languages and no font that holds Chinese, figures are written in English alone, and
+    `notify` is told. `tokenizer` as `load_tokenizer` knows them (Table 1),
+    `vectors` a folder of `smile embed` (Figures 4 and 5), `topics` one of `smile topics annotate` (Table 2, Figure 11).
+
+    Raises `UsageError` for a wrong word, `CorpusError` for what is no corpus, `MissingFontError` for `zh` figures
+    without a font.
+    """
+    if language not in get_args(Language):
+        raise UsageError(f"The language {language!r} is unknown.", hint=f"One of: {', '.join(get_args(Language))}.")
+    out, spoken = Path(out), cast(Language, language)
+    _check_ours(out, overwrite=overwrite)
+    measured = _measuring(tokenizer, vectors, notify)
+    report = gather(corpus, roles=roles, wanted=wanted, looks=(*measured, *_labelled(topics), *looks))
+    page = page_html(as_json(report), spoken).encode()
+    with whole_file(out, overwrite=True) as file:
+        file.write(page)
+    files = [] if figures is None else _figures(report, Path(figures), spoken, notify)
+    return Drawn(len(page), len(report.samples.samples), tuple(map(str, files)))
+
+
+def _measuring(tokenizer: str, vectors: str | Path | None, notify: Callable[[str], None]) -> tuple[Look, ...]:
+    """None where numpy is missing and nobody asked for what needs it."""
+    try:
+        from smile_async.analysis.looks import measuring_look
+        from smile_async.analysis.tokenization import load_tokenizer
+    except MissingExtraError as error:
+        if tokenizer != CHARACTERS or vectors is not None:
+            raise
+        notify(f"Table 1 is left out. {error}")
+        return ()
+    return (measuring_look(load_tokenizer(tokenizer), vectors),)
+
+
+def _labelled(topics: str | Path | None) -> tuple[Look, ...]:
+    from smile_async.analysis.report_topics import topics_look
+
+    return () if topics is None else (topics_look(topics),)
+
+
+def _figures(report: Report, folder: Path, language: Language, notify: Callable[[str], None]) -> list[Path]:
+    from smile_async.analysis.plots import MissingFontError, write_figures
+
+    if language != "both":
+        return write_figures(report, folder, [language])
+    try:
+        return write_figures(report, folder, ["en", "zh"])
+    except MissingFontError as error:
+        notify(f"{error}\nThe figures are in English only.")
+        return write_figures(report, folder, ["en"])
+
+
+def _check_ours(out: Path, *, overwrite: bool) -> None:
+    if overwrite or not out.is_file() or not out.stat().st_size:
+        return
+    with out.open("rb") as file:
+        if MARK in file.read(LOOKED_AT):
+            return
+    raise UsageError(
+        f"{out} exists already and is no report.", hint="Name another file, or let it be replaced (--overwrite)."
+    )

@@ -1,0 +1,89 @@
+"""`smile embed`: corpora and QA sources, whom it asks without a word, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from smile_async.cli.embed import _endpoints
+from smile_async.cli.flags import AskFlags
+from smile_async.settings import Endpoint, FileSettings
+from tests.cli.conftest import ROWS, Serve, Smile, at
+from tests.e2e.questions import write_jsonl
+
+
+def test_a_run_gives_qas_and_dialogues_and_the_same_command_costs_nothing(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    """24 rows, 2 texts each, 10 a request: 5 requests."""
+    server = serve()
+    smile("generate", source, "run", *at(server))
+    command = ("embed", "run", "vectors", *at(server), "--batch-size", "10", "--json")
+
+    first, again = smile(*command), smile(*command)
+
+    assert (first.code, again.code) == (0, 0)
+    assert first.told["vectors"] == {"rows": 2 * ROWS, "columns": 256, "cut": 0}
+    assert (first.told["attempts"], again.told["attempts"]) == (5, 5)
+    assert "vectors    48 of 256 numbers" in first.err
+
+
+def test_qas_that_became_no_dialogue_are_embedded_from_their_source(smile: Smile, serve: Serve, source: Path) -> None:
+    server = serve()
+
+    ended = smile("embed", source, "vectors", "--what", "qa", *at(server), "--max-characters", "5", "--json")
+    refused = smile("embed", source, "other", *at(server))
+
+    assert (ended.code, ended.told["vectors"]["rows"]) == (0, ROWS)
+    assert ended.told["vectors"]["cut"] == ROWS
+    assert refused.code == 2
+
+
+def test_a_budget_is_held_with_prices_of_the_prompt_alone(smile: Smile, serve: Serve, tmp_path: Path) -> None:
+    """A text of 1,000 characters is at most 3 tokens each and 16 for the message, 3,016: at 1,000 USD a million 3.02
+    USD, and nothing for an answer. A budget of 1 USD has no room for it."""
+    corpus = write_jsonl(
+        tmp_path / "c.jsonl", [{"id": str(n), "dialogue": [{"role": "client", "content": "字" * 1_000}]} for n in "ab"]
+    )
+    money = ("--budget", "1", "--price-in", "1000")
+
+    ended = smile("embed", corpus, "v", *at(serve()), "--what", "dialogue", "--batch-size", "1", *money, "--json")
+
+    assert (ended.code, ended.told["reason"]) == (4, "budget")
+    assert ended.told["spend_usd"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("named", "provider"),
+    [
+        (AskFlags(), "local"),
+        (AskFlags(model="ada"), "openai"),
+        (AskFlags(base_url="http://h"), "openai"),  # which then wants a model
+        (AskFlags(provider="local"), "local"),
+    ],
+)
+def test_without_a_model_the_embedded_one_is_asked(named: AskFlags, provider: str) -> None:
+    assert [one.provider for one in _endpoints(FileSettings(), named)] == [provider]
+    told = FileSettings(endpoint=(Endpoint(base_url="http://h", model="m"),))
+    assert _endpoints(told, AskFlags())[0].model == "m"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("embed", "{source}", "v", "--what", "all"), "one of both, qa, dialogue"),
+        (("embed", "{source}", "v", "--what", "qa", "--model", "m", "--encoding", "hex"), "one of base64, float"),
+        (("embed", "{source}", "v", "--what", "qa", "--base-url", "http://127.0.0.1:9"), "No model is named"),
+        (("embed", "{source}", "v", "--what", "qa", "--provider", "local", "--model", "m"), "no choice of models"),
+        (("embed", "absent", "v", "--model", "m"), "absent: there is no such file"),
+        (("topics", "annotate", "{source}", "t", "--model", "m", "--language", "fr"), "zh or en"),
+        (("topics", "absent"), "smile topics annotate CORPUS absent"),
+    ],
+)
+def test_a_usage_error_is_2_and_says_what_is_wrong(
+    smile: Smile, source: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    ended = smile(*(part.format(source=source) for part in arguments))
+
+    assert ended.code == 2
+    assert words in ended.err
+    assert not Path("v").exists()
