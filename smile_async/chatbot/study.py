@@ -120,6 +120,7 @@ def reproduce_chatbot(
         require_training()
     if told.until is None or STEPS.index(told.until) >= STEPS.index("metrics"):
         require_metrics()  # not hours later
+        _ = CosineScorer() if told.cosine else None
     folder = StudyFolder(Path(out))
     with folder.alone():
         shaping = settings.as_json() | {"corpus": digest_of(corpus), "cases_file": cases and digest(cases)}

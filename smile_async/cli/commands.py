@@ -44,7 +44,6 @@ COMMANDS: dict[str, Named] = {
     "embed": Named("embed", CORPUS, "QAs and dialogues as vectors, by any /v1/embeddings or the embedded model."),
     "topics": Named("topics", CORPUS, "The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2)."),
     "compare": Named("diversity", CORPUS, "Sets side by side: Tables 1 and 3, Figures 4 and 5 with --vectors, Table 2 with --topics."),
-    "psytest": Named("psytest", CHATBOT, "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6)."),
     "report": Named("report", CORPUS, "One HTML page about a run or a corpus: spend, rates, rejections, figures, dialogues to read."),
     "sft": Named("training", CHATBOT, "Training sessions of a corpus, one a counselor utterance with its own dialogue's history (section 6.1)."),
     "psytest": Named("psytest", CHATBOT, "A test set from real transcripts: anonymised as a person decides, parted into cases (Table 6)."),
@@ -57,31 +56,7 @@ COMMANDS: dict[str, Named] = {
     "vote": Named("human", CHATBOT, "Serve the labelling page on this machine: each rater opens the link that is printed for them."),
     "tally": Named("human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."),
     "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
-    "sft": Named(
-        "training",
-        CHATBOT,
-        "Training sessions of a corpus, one a counselor utterance with its own dialogue's history (section 6.1).",
-    ),
-    "train": Named(
-        "training",
-        CHATBOT,
-        "Fine-tune a base model with LoRA on sessions, with Table 4's values; the same command again goes on.",
-    ),
-    "merge": Named(
-        "training",
-        CHATBOT,
-        "Merge an adapter into its base as one model (safetensors), or write it as GGUF for llama.cpp.",
-    ),
-    "chat": Named(
-        "chat",
-        CHATBOT,
-        "Talk to a counselor model in the terminal: an endpoint's, a local one, or one that you trained.",
-    ),
-    "reproduce-chatbot": Named(
-        "reproduce_chatbot",
-        CHATBOT,
-        "Section 6 in one command: sessions, LoRA, answers, Table 5, ballots; the same command again goes on.",
-    ),
+    "reproduce-chatbot": Named("reproduce_chatbot", CHATBOT, "Section 6 in one command: sessions, LoRA, answers, Table 5, ballots; the same command again goes on."),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }
