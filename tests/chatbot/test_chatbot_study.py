@@ -164,6 +164,9 @@ def test_a_served_model_answers_the_cases_and_a_second_call_asks_nobody(smile: S
     mended = smile("reproduce-chatbot", "study", *at, *SMALL)
     assert mended.told["skipped"] == ["cases", "baseline"]
     assert Path("study/sessions/train.jsonl").read_bytes() == sessions
+    elsewhere = smile("reproduce-chatbot", "study", "--base", "tiny", "--until", "baseline", *SMALL)
+    assert elsewhere.code == 2  # one system's answers come from one place
+    assert "model" in elsewhere.err
     other = smile("reproduce-chatbot", "study", *at, *SMALL, "--seed", "9")
     assert other.code == 2
     assert "other settings: seed 1234" in other.err

@@ -22,7 +22,7 @@ def test_the_same_words_have_one_and_what_is_nearer_has_more() -> None:
     wanted = ["睡不好的时候你会想什么？"] * 3
     same, near, far = CosineScorer()(wanted, [wanted[0], "失眠时你心里在想些什么呢？", "股票今天跌了三个点。"])
     assert same == pytest.approx(1.0)
-    assert 1 > near > far
+    assert 1 > near > far > 0.8  # a narrow band, as is said of it
 
 
 def test_no_words_have_nothing() -> None:
