@@ -18,8 +18,8 @@ class CosineScorer:
     """One cosine a case, of response and reference; a text without words has 0. Each text is embedded once, however
     many systems say it.
 
-    These cosines sit in a narrow band (unrelated sentences are above 0.8): compare systems, not with other encoders. Must
-    not be called on an event loop. Raises `MissingExtraError` where the model is not installed.
+    These cosines sit in a narrow band (unrelated sentences are above 0.8): compare systems, not with other encoders.
+    Must not be called on an event loop. Raises `MissingExtraError` where the model is not installed.
     """
 
     def __init__(self) -> None:
