@@ -132,7 +132,7 @@ class InProcessModel:
 
 
 def answering_precision(wanted: Precision) -> Precision:
-    """As training's, but fp32 on a CPU: one token at a time, bf16 costs some nine times the CPU there."""
+    """As training's, but fp32 on a CPU: one token at a time, bf16 costs about three times as much there."""
     import torch
 
     return "fp32" if wanted == "auto" and not torch.accelerator.is_available() else chosen_precision(wanted)

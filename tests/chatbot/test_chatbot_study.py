@@ -253,7 +253,20 @@ def test_a_study_that_was_killed_goes_on_to_the_same_tables(smile: Smile, monkey
     told = undisturbed.told["steps"]
     assert [one["name"] for one in told["metrics"]["systems"]] == ["baseline", "fine-tuned"]
     assert told["training"]["validation_loss"] < told["training"]["validation_loss_before"]
+    golden = [{"id": case["id"], "response": case["reference"]} for case in lines(Path("whole/cases.jsonl"))]
+    Path("golden.jsonl").write_text("".join(json.dumps(one) + "\n" for one in golden), "utf-8")
+    shown = Path("whole/ballots.json").read_bytes()
+    Path("whole/ballots.json").unlink()  # made anew, the same; and one more system needs no more than other metrics
+    more = smile("reproduce-chatbot", "whole", *flags, "--also", "golden=golden.jsonl", "--json")
+    assert more.told["skipped"] == ["cases", "sessions", "baseline", "training", "fine-tuned"]
+    assert more.told["steps"]["metrics"]["systems"][2]["meteor"]["mean"] == 1.0
+    assert Path("whole/ballots.json").read_bytes() == shown
     page = Path("whole/tables.md").read_text("utf-8")
     assert "| METEOR |" in page
     assert "3 cases show that the way runs" in page
     assert Path("whole").stat().st_mode & 0o777 == 0o700
+    assert {ballot["letter"] for one in ballots("whole") for ballot in one["responses"]} == {"A", "B", "C"}
+
+
+def ballots(study: str) -> list[dict[str, Any]]:
+    return list(json.loads(Path(study, "ballots.json").read_text("utf-8"))["ballots"])
