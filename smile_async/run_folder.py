@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from filelock import FileLock, Timeout
 
 from smile_async.engine import account, schema
-from smile_async.engine.ledger import LOCK
+from smile_async.engine.lock import LOCK, is_locked
 from smile_async.errors import RunMismatchError, SmileError, StoppedError, UsageError
 from smile_async.filing import whole_file
 from smile_async.task_note import DIALOGUE, check_dialogues, read_task_note
@@ -128,16 +127,7 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
         remarks = account.read_remarks(reader)
-        requests, tokens = reader.execute(
-            "SELECT count(*), total(prompt_tokens + completion_tokens) FROM attempts"
-            " WHERE paid AND sent_at + took > ? AND sent_at <= ?",  # not what a clock that was set back left ahead
-            (now - RECENT, now),
-        ).fetchone()
-        ended = reader.execute(
-            "SELECT count(*) FROM outcomes o JOIN attempts a ON a.attempt = o.attempt"
-            " WHERE a.sent_at + a.took > ? AND a.sent_at <= ?",
-            (now - RECENT, now),
-        ).fetchone()[0]
+        requests, tokens, ended = account.read_rates(reader, now - RECENT, now)
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
         counts = replace(
             counts,
@@ -176,17 +166,6 @@ def _asked(reader: sqlite3.Connection) -> dict[str, Any]:
         "recipe": recipe.get("name", ""),
         "model": str(identity.get("model", "")),
     }
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process is working on the run."""
-    lock = FileLock(folder / LOCK, mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
 
 
 def recipe_of(folder: str | Path) -> "Recipe":
@@ -267,6 +246,8 @@ def write_results(folder: Path, files: Files | None = None) -> None:
     Straight from the ledger's bytes: what was stored as JSON is not read and written again. Left alone when a process
     is at work on the run, which will write them itself.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / LOCK, mode=0o600)
     try:
         lock.acquire(timeout=0.2)

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 SETTLE = 5.0  # seconds after which a batch whose making was cut off is in the server's list, or was never made
 PERHAPS_MADE = frozenset({
-    FailureKind.DISCONNECTED, FailureKind.TIMEOUT, FailureKind.SERVER_ERROR, FailureKind.BROKEN_BODY,
+    FailureKind.DISCONNECTED, FailureKind.TIMEOUT, FailureKind.SERVER_ERROR, FailureKind.GATEWAY,
+    FailureKind.BROKEN_BODY,
 })  # fmt: skip
 """Kinds after which the batch may have been made all the same."""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from smile_async.engine.estimate import FIRST_COMPLETION
-from smile_async.engine.job import PERHAPS_BILLED, FailureKind
+from smile_async.engine import sums
+from smile_async.engine.kinds import PERHAPS_BILLED, FailureKind
 
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
@@ -127,15 +127,8 @@ def read_account(connection: sqlite3.Connection) -> tuple[Counts, dict[str, Endp
     """The run's counts, and those of each endpoint by its name: one walk over the attempts for both."""
     connection.execute("BEGIN")  # one snapshot, so that the sums agree
     try:
-        total = _one(connection, "SELECT count(*) FROM rows")
-        ends = connection.execute("SELECT state, reason, count(*) FROM outcomes GROUP BY state, reason").fetchall()
-        sums = [
-            _Sum(*row)
-            for row in connection.execute(
-                "SELECT endpoint, verdict, paid, count(*), total(prompt_tokens), total(completion_tokens),"
-                " total(cost_usd) FROM attempts GROUP BY endpoint, verdict, paid"
-            )
-        ]
+        total = _one(connection, "SELECT coalesce(max(ordinal) + 1, 0) FROM rows")
+        ends, made = sums.rows_ended(connection), sums.attempts_made(connection)
         flights = connection.execute("SELECT count(*), total(ceiling_usd) FROM flights").fetchone()
         batched = connection.execute("SELECT count(*), total(ceiling_usd) FROM batched").fetchone()
         exact = _one(connection, "SELECT count(*) FROM meta WHERE key='source_rows' AND value <> 'null'") == 1
@@ -144,42 +137,29 @@ def read_account(connection: sqlite3.Connection) -> tuple[Counts, dict[str, Endp
         connection.execute("COMMIT")
     named = {key.removeprefix(MODELS): tuple(orjson.loads(value)) for key, value in models}
     endpoints = {
-        name: _endpoint([one for one in sums if one.endpoint == name], named.get(name, ()))
-        for name in sorted({one.endpoint for one in sums})
+        name: _endpoint([one for one in made if one.endpoint == name], named.get(name, ()))
+        for name in sorted({one.endpoint for one in made})
     }
-    return _counts(total, ends, sums, flights, batched, exact=exact), endpoints
+    return _counts(total, ends, made, flights, batched, exact=exact), endpoints
 
 
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """Attempts at one endpoint with one verdict."""
-
-    endpoint: str
-    verdict: str
-    paid: int
-    attempts: int
-    prompt_tokens: float
-    completion_tokens: float
-    cost_usd: float
-
-
-def _endpoint(sums: Sequence[_Sum], models: tuple[str, ...]) -> EndpointCounts:
+def _endpoint(made: Sequence[sums.Sum], models: tuple[str, ...]) -> EndpointCounts:
     return EndpointCounts(
-        attempts=sum(one.attempts for one in sums),
-        replies=sum(one.attempts for one in sums if one.paid),
-        prompt_tokens=int(sum(one.prompt_tokens for one in sums)),
-        completion_tokens=int(sum(one.completion_tokens for one in sums)),
-        spend_usd=sum((one.cost_usd for one in sums if one.paid), 0.0),
-        perhaps_usd=sum((one.cost_usd for one in sums if not one.paid), 0.0),
-        failures=_failures(sums),
+        attempts=sum(one.attempts for one in made),
+        replies=sum(one.attempts for one in made if one.paid),
+        prompt_tokens=int(sum(one.prompt_tokens for one in made)),
+        completion_tokens=int(sum(one.completion_tokens for one in made)),
+        spend_usd=sum((one.cost_usd for one in made if one.paid), 0.0),
+        perhaps_usd=sum((one.cost_usd for one in made if not one.paid), 0.0),
+        failures=_failures(made),
         models=models,
     )
 
 
-def _failures(sums: Iterable[_Sum]) -> dict[str, int]:
+def _failures(made: Iterable[sums.Sum]) -> dict[str, int]:
     """Attempts that brought no reply by kind, the most frequent first."""
     failures: Counter[str] = Counter()
-    for one in sums:
+    for one in made:
         if not one.paid:
             failures[one.verdict] += one.attempts
     return dict(failures.most_common())
@@ -188,7 +168,7 @@ def _failures(sums: Iterable[_Sum]) -> dict[str, int]:
 def _counts(
     total: int,
     ends: list[tuple[str, str, int]],
-    sums: list[_Sum],
+    made: list[sums.Sum],
     flights: tuple[int, float],
     batched: tuple[int, float],
     *,
@@ -197,7 +177,7 @@ def _counts(
     (in_flight, in_flight_usd), (in_batches, in_batches_usd) = flights, batched
     accepted = sum(rows for state, _, rows in ends if state == ACCEPTED)
     set_aside = sum(rows for state, _, rows in ends if state == SET_ASIDE)
-    every = _endpoint(sums, ())
+    every = _endpoint(made, ())
     return Counts(
         total=total,
         exact=exact,
@@ -218,6 +198,18 @@ def _counts(
         in_flight=in_flight,
         in_batches=in_batches,
     )
+
+
+def read_rates(connection: sqlite3.Connection, since: float, now: float) -> tuple[int, float, int]:
+    """Replies, their tokens, and rows that ended, of answers that came since the wall clock's time `since`; not what a
+    clock that was set back left in the future."""
+    replies, tokens, ended = connection.execute(
+        """SELECT total(a.paid), total(iif(a.paid, a.prompt_tokens + a.completion_tokens, 0)), count(o.ordinal)
+           FROM attempts a LEFT JOIN outcomes o ON o.ordinal = a.ordinal AND o.attempt = a.attempt
+           WHERE a.sent_at + a.took > ? AND a.sent_at <= ?""",
+        (since, now),
+    ).fetchone()
+    return int(replies), tokens, ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +273,8 @@ def sent_since(connection: sqlite3.Connection, since: float, now: float) -> list
     in the future was sent before the wall clock was set back: the last of it is taken for sent just now, the others for
     so much older, so that limits hold over the step.
     """
+    from smile_async.engine.estimate import FIRST_COMPLETION  # only here: it is more than a look at a run needs
+
     newest: float | None = None
     found: list[tuple[float, int | None, int | None, str, bool]] = []
     rows = connection.execute(

@@ -19,6 +19,7 @@ LEAST_GROWTH = 1.5  # of a limit: a smaller change says nothing about speed
 LEAST_ROUND = 16  # answers: fewer say too little
 PATIENT_ROUNDS = 64  # rounds between two tries at most, where growing did not pay
 QUIET_FIRST, QUIET_MOST = 3, 12  # rounds without a refusal before more is tried; doubles when a try is refused
+TRY_AFTER = 150  # answers at least, likewise
 BURST = 1.0  # seconds: refusals so close are one piece of news
 ABOUT, NEARLY = 0.1, 0.95  # of a number in flight: about the same, and nearly as many
 FADING = 1 / 64  # weight of one answer in the share of refusals
@@ -65,7 +66,8 @@ class Concurrency:
         self._ceiling: int | None = None  # what the server is known to hold
         self._suspect: int | None = None  # what it held when it refused for the first time
         self._before = 0  # the limit before that
-        self._tried = False  # the ceiling is one more than what was met, for a try
+        self._tried = False  # the ceiling is `_step` more than what was met, for a try
+        self._step = 1
         self._refusals = 0.0  # share of answers that were refusals, fading
         self._burst_at = -math.inf
         self._cutting = False
@@ -139,6 +141,12 @@ class Concurrency:
         else:
             self._meet(max(1, in_flight), now, reason)
 
+    def release(self) -> None:
+        """It was not the number that the server minded."""
+        if self._ceiling is not None:
+            self._ceiling = self._suspect = self._last_round = None
+            self._slow_start = True
+
     def _cut(self, level: int, now: float, reason: str) -> None:
         """For now; it is approached again after a round."""
         self._suspect, self._since_refusal = min(level, self.limit), 0
@@ -152,8 +160,8 @@ class Concurrency:
 
     def _met_again(self, now: float, reason: str) -> None:
         assert self._ceiling is not None
-        if self._tried or self._since_refusal < self.limit:  # one too many, or what was on its way was counted in
-            self._ceiling, self._tried = max(1, self._ceiling - 1), False
+        fewer = self._step if self._tried else max(1, self._ceiling // 100)  # what was on its way was counted in
+        self._ceiling, self._tried = max(1, self._ceiling - fewer), False
         again = self._since_refusal < 2 * self._quiet * self.limit
         self._quiet = min(self._quiet * 2, QUIET_MOST) if again else QUIET_FIRST
         self._since_refusal = 0
@@ -204,9 +212,10 @@ class Concurrency:
         """A twentieth more; at a ceiling that was met, one more, after so many answers without a refusal."""
         if self._ceiling is None or self.limit < self._ceiling:
             self._set(self.limit + max(1, int(self.limit * GROWTH)), now, "all places used, none refused")
-        elif self._since_refusal >= self._quiet * self.limit:
-            self._ceiling, self._tried = self.limit + 1, True
-            self._set(self.limit + 1, now, "one more tried")
+        elif self._since_refusal >= max(self._quiet * self.limit, TRY_AFTER * self._quiet // QUIET_FIRST):
+            self._step = self._step * 2 if self._tried else 1
+            self._ceiling, self._tried, self._since_refusal = self.limit + self._step, True, 0
+            self._set(self._ceiling, now, "more tried")
 
     def _set(self, limit: int, now: float, reason: str) -> None:
         self.limit = min(limit, self.most)

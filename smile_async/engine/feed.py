@@ -1,8 +1,7 @@
 """Where jobs come from: first the rows that an earlier part of the run left pending, then the source.
 
-The source is read ahead by one batch in a worker thread. Each row is noted in the ledger by its name: its id, and for
-what repeats an earlier row of the source the id with the number of the repetition. A name that is known already is
-not asked again, wherever in the source it stands now.
+The source is read ahead by one batch in a worker thread. Each row is noted in the ledger by its name
+(`engine/names.py`). A name that is known already is not asked again, wherever in the source it stands now.
 """
 
 import asyncio
@@ -20,6 +19,7 @@ import orjson
 from smile_async.engine import account, schema
 from smile_async.engine.events import Event, RowSetAside, SourceRead
 from smile_async.engine.ledger import Ledger, Row
+from smile_async.engine.names import Names
 from smile_async.engine.queue import Job
 from smile_async.engine.task import Item, Task
 
@@ -84,15 +84,9 @@ class Feed(Generic[Item]):
         self._ready: deque[Job[Item]] = deque()
         self._ahead: asyncio.Task[_Read[Item]] | None = None
         self._pending: Iterator[account.PendingRow] | None = account.pending_rows(reader)
-        last = reader.execute("SELECT max(ordinal) FROM rows").fetchone()[0]
-        self._resumed = last is not None
-        self._next_ordinal = last + 1 if self._resumed else 0
+        self._names = Names(reader)
+        self._next_ordinal = self._names.noted
         self._exhausted = self._ended = False  # the source; what was read of it, too
-        # Names passed in this reading of the source, on the disk: memory stays flat. A batch's journal is not: in a
-        # file it would cost 5 us a row of system time, and nothing here has to survive the process.
-        reader.execute("PRAGMA temp.journal_mode=MEMORY")
-        reader.execute("DROP TABLE IF EXISTS temp.passed")
-        reader.execute("CREATE TEMP TABLE passed (row_id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID")
 
     def __repr__(self) -> str:
         return f"<Feed [{len(self._ready)} ready, {self._next_ordinal} rows read{', ended' if self._ended else ''}]>"
@@ -168,8 +162,7 @@ class Feed(Generic[Item]):
             data = item.name if isinstance(item, Unreadable) else self._task.dump_item(item)
             rows.append((position, item, data, hashlib.blake2b(data, digest_size=16, key=self._key).hexdigest()))
         with schema.legible(self._ledger.folder):
-            names = self._name([row_id for _, _, _, row_id in rows])
-            known = self._known(names) if self._resumed else set()
+            names, known = self._names.of([row_id for _, _, _, row_id in rows])
         read: _Read[Item] = _Read([], [], [], ended=self._exhausted)
         for (position, item, data, row_id), name in zip(rows, names, strict=True):
             if name in known:
@@ -206,35 +199,6 @@ class Feed(Generic[Item]):
     def _count(self) -> int:
         self._next_ordinal += 1
         return self._next_ordinal - 1
-
-    def _name(self, row_ids: list[str]) -> list[str]:
-        """The id where a row stands first in the source, and `id-1`, `id-2`... where it is repeated."""
-        execute, names = self._reader.execute, []
-        execute("BEGIN")
-        if row_ids:  # one statement for all: where every row stands first, nothing more is to be asked
-            places = ",".join(["(?,0)"] * len(row_ids))
-            if execute(f"INSERT OR IGNORE INTO passed VALUES {places}", row_ids).rowcount == len(row_ids):  # noqa: S608 (marks)
-                execute("COMMIT")
-                return row_ids
-            execute("ROLLBACK")
-            execute("BEGIN")
-        for row_id in row_ids:
-            times = execute(
-                "INSERT INTO passed VALUES (?, 0) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
-                (row_id,),
-            ).fetchone()[0]
-            names.append(f"{row_id}-{times}" if times else row_id)
-        execute("COMMIT")
-        return names
-
-    def _known(self, names: list[str]) -> set[str]:
-        if not names:
-            return set()
-        found = self._reader.execute(
-            f"SELECT group_concat(row_id) FROM rows WHERE row_id IN ({schema.marks(len(names))})",  # noqa: S608 (marks)
-            names,
-        ).fetchone()[0]
-        return set(found.split(",")) if found else set()
 
     async def _call_here(self, function: Callable[[], Any]) -> Any:
         began = self._clock()

@@ -5,8 +5,23 @@ The engine knows jobs, never dialogues: a chat completion, an embedding and a to
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
+
+from smile_async.engine.kinds import FATAL, PERHAPS_BILLED, REFUSED, FailureKind
+
+__all__ = [
+    "FATAL",
+    "PERHAPS_BILLED",
+    "REFUSED",
+    "Failure",
+    "FailureKind",
+    "LimitWord",
+    "Message",
+    "Reply",
+    "Request",
+    "ServerPace",
+    "Usage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +104,6 @@ class Reply:
     refusal: str | None = None
     pace: ServerPace | None = None
     filtered: str | None = None
-
-
-class FailureKind(StrEnum):
-    """Why an attempt brought no reply. The kind alone decides what happens next (`engine/retry.py`)."""
-
-    RATE_LIMITED = "rate-limited"  # 429: not billed, wait and ask again
-    OVERLOADED = "overloaded"  # 503, 529
-    SERVER_ERROR = "server-error"  # other 5xx
-    CONNECT = "connect"  # no connection: nothing was sent, nothing billed
-    DISCONNECTED = "disconnected"  # the connection died after the request left: perhaps billed
-    TIMEOUT = "timeout"  # no answer in time: perhaps billed
-    BROKEN_BODY = "broken-body"  # 200 whose body is no answer: billed, most likely
-    CONTENT_FILTER = "content-filter"  # the provider's filter refused this row: final for the row
-    BAD_REQUEST = "bad-request"  # 400, 413, 422: this request is wrong; final for the row
-    AUTH = "auth"  # 401, 403: final for the run
-    UNKNOWN_MODEL = "unknown-model"  # 404: final for the run
-    QUOTA_EXHAUSTED = "quota-exhausted"  # 402, or 429 with insufficient_quota: final for the run
-
-
-FATAL = frozenset({FailureKind.AUTH, FailureKind.UNKNOWN_MODEL, FailureKind.QUOTA_EXHAUSTED})
-"""Kinds that no other row can escape: the run stops at once and says why."""
-
-PERHAPS_BILLED = frozenset({FailureKind.DISCONNECTED, FailureKind.TIMEOUT, FailureKind.BROKEN_BODY})
-"""Kinds after which the server may have charged for an answer that never arrived."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from smile_async.engine.concurrency import FIRST, Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
-from smile_async.engine.found_rate import Finding, FoundRate
+from smile_async.engine.found_limits import Finding, FoundLimits, Sent
 from smile_async.engine.job import LimitWord, ServerPace, Usage
+from smile_async.engine.retry import Again
 from smile_async.engine.silence import Silence
 from smile_async.engine.task import Provider
 from smile_async.engine.window import Entry, RateWindow
@@ -21,6 +22,8 @@ MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
 SAME_PERIOD = 0.3  # of a period: two that differ by less are one
 FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
+
+LONGEST_HOLD, RECENT = 20.0, 120.0  # seconds: of a hold that nobody told, where the last reply is so recent
 
 IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
 
@@ -41,10 +44,13 @@ class Served:
 
 @dataclass(slots=True, eq=False)
 class Taken:
-    """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under."""
+    """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under, `beside` how many
+    others were in flight then."""
 
     windows: tuple[tuple[RateWindow, Entry], ...]
     stamp: int
+    sent: Sent
+    beside: int
 
 
 AMOUNTS: Mapping[str, Callable[[Expected], float]] = {
@@ -68,7 +74,7 @@ def windows_of(quota: Quota, clock: Callable[[], float]) -> Iterator[RateWindow]
 
 @dataclass(slots=True)
 class Lane:
-    """See the module. Every `take` is followed by exactly one `settle`, and that by one `saved`."""
+    """See the module. Every `take` is followed by exactly one `settle`."""
 
     served: Served
     quota: Quota
@@ -76,14 +82,13 @@ class Lane:
     clock: Callable[[], float]
     silence: Silence = field(default_factory=Silence)
     in_flight: int = 0
-    unsaved: int = 0  # settled, but not yet on the disk: a kill would have them asked again
     held_until: float = -math.inf
     alone: bool = False  # one request at a time, while nothing shows that the server answers
     models: set[str] = field(default_factory=set)  # that its replies have named
     retired: str = ""  # why nothing more is asked here: a wrong key, say
     windows: list[RateWindow] = field(init=False)
     concurrency: Concurrency = field(init=False)
-    found: FoundRate = field(default_factory=FoundRate)
+    found: FoundLimits = field(default_factory=FoundLimits)
     changes: list[Change] = field(default_factory=list)  # not yet told
     _found_window: RateWindow | None = None
 
@@ -108,12 +113,12 @@ class Lane:
         """Until there is a place, and no cooldown is on; infinite where only an answer can bring that about."""
         if self.retired:
             return math.inf, "retired"
-        if self.in_flight + self.unsaved >= (1 if self.alone else self.concurrency.limit):
+        if self.in_flight >= (1 if self.alone else self.concurrency.limit):
             return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
         wait = self.found.wait(now, self.in_flight)
-        return (wait, "server's rate") if wait > 0 else (0.0, "")
+        return (wait, "slow approach") if wait > 0 else (0.0, "")
 
     def wait(self, expected: Expected, doubt: float, now: float) -> Wait:
         """Until every limit admits a request of so many tokens; `doubt`: by how much what is in flight may be more."""
@@ -131,8 +136,10 @@ class Lane:
         taken: tuple[tuple[RateWindow, Entry], ...] = ()
         if self.windows:
             taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
-        self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
-        return Taken(taken, self.concurrency.admitted(self.in_flight))
+        sent, finding = self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
+        if finding is not None:
+            self._act_on(finding, "refused")
+        return Taken(taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1)
 
     def departed(self, taken: Taken) -> None:
         """It leaves now, when it has been noted on the disk."""
@@ -149,7 +156,6 @@ class Lane:
     def settle(self, taken: Taken, usage: Usage | None, *, refused: bool) -> None:
         """Count it out, and its true amounts in; one that was refused gives its tokens back."""
         self.in_flight -= 1
-        self.unsaved += 1
         if usage is None and not refused:
             return
         true = Expected(0.0, 0.0) if usage is None else Expected(usage.prompt_tokens, usage.completion_tokens)
@@ -160,11 +166,8 @@ class Lane:
     def replied(self, taken: Taken, latency: float) -> None:
         now = self.clock()
         self.concurrency.answered(taken.stamp, latency, now)
-        self.found.held(self.in_flight + 1)
-        if self.found.rate is not None or self.found.window is not None:
-            before = self.found.rate or math.inf
-            if (finding := self.found.grow(now)) is not None:
-                self._act_on(finding, before, "nobody refused for a while: a little more is tried")
+        if (finding := self.found.grow(now)) is not None:
+            self._act_on(finding, "nobody refused for a while: a little more is tried")
         if self.concurrency.changes:
             self._note()
 
@@ -177,11 +180,15 @@ class Lane:
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room
-        before = self.found.rate or math.inf
-        finding = self.found.refused(now, self.in_flight, fresh=fresh, hold=hold)
-        if finding is not None:
-            self._act_on(finding, before, "refused")
-        self._note()
+        self.found.refused(now, taken.sent, taken.beside, fresh=fresh, hold=hold)
+
+    def reconsider(self, decision: Again, *, told: bool) -> Again:
+        """How long one waits that was refused for rate: for itself alone, where the server refuses at random."""
+        if self.found.at_random:
+            return Again(decision.wait)
+        if decision.everybody and not told and self.clock() - self.silence.newest < RECENT:
+            return Again(min(decision.wait, LONGEST_HOLD), everybody=True)  # a window of a minute soon has room
+        return decision
 
     def overloaded(self) -> None:
         """The server says: not now (503, 529). While it answers others, that is a number in flight that it holds."""
@@ -190,27 +197,34 @@ class Lane:
             self.concurrency.refused(self.in_flight, self.clock(), "overloaded")
             self._note()
 
-    def _act_on(self, finding: Finding, before: float, reason: str) -> None:
+    def _act_on(self, finding: Finding, reason: str) -> None:
         """What was found of a limit that nobody had named."""
-        now, found = self.clock(), self._found_window
+        now, window, before = self.clock(), self._found_window, math.inf
         if finding.what == "places":
             self.concurrency.met(int(finding.value), now)
+            self._note()
             return
-        if finding.what == "window":
-            if found is None:
-                found = self._found_window = RateWindow(finding.value, MINUTE, clock=self.clock, what="requests")
-                for second, count in self.found.minute():
-                    found.remember(second, count)
-                self.windows.append(found)
-                before = math.inf
-            else:
-                before = found.limit
-                found.resize(finding.value)
-        elif finding.what == "free" and found is not None:
-            self.windows.remove(found)
-            self._found_window = None
-        what = "requests a minute" if finding.what == "window" else "requests a second"
+        self.concurrency.release()
+        what = "requests" if window is None else _label(window)
+        if window is not None and window.period == finding.period:
+            before = window.limit
+            window.resize(finding.value)
+        else:
+            if window is not None:
+                before = window.limit
+                self.windows.remove(window)
+                self._found_window = None
+            if finding.period:
+                self._found_window = window = self._find_window(finding, now)
+                what = _label(window)
         self.changes.append(Change(now, what, before, finding.value, reason))
+
+    def _find_window(self, finding: Finding, now: float) -> RateWindow:
+        window = RateWindow(finding.value, finding.period, clock=self.clock, what="requests")
+        for at, count in self.found.recent(finding.period, now):
+            window.remember(at, count)
+        self.windows.append(window)
+        return window
 
     def hear(self, pace: ServerPace, taken: Taken) -> None:
         """What the headers of an answer said of the server's limits."""
@@ -262,8 +276,6 @@ class Lane:
         yield Gauge(self.name, "in flight", self.in_flight, self.concurrency.limit, None)
         for window in self.windows:
             yield Gauge(self.name, window.what.replace("_", " "), window.used(), window.limit, window.period)
-        if self.found.rate is not None:
-            yield Gauge(self.name, "server's rate", 0.0, self.found.rate * MINUTE, MINUTE)
 
     def _note(self) -> None:
         """Changes of the limit in flight, to be told."""

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,12 +23,14 @@ from filelock import FileLock, Timeout
 
 from smile_async.engine import schema
 from smile_async.engine.events import Event
+from smile_async.engine.lock import LOCK
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
 
-GATHER = 0.01  # seconds: how long a commit waits for company; a request waits as long before it leaves
+GATHER = 0.01  # seconds: how long a commit waits for company, at least; a request waits as long before it leaves
+GATHER_MOST = 0.1  # seconds
+GATHER_SHARE = 1 / 50  # of the time that answers take: so much of a full house's throughput is lost by the wait
 RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in flight
 RESERVE_AT_LEAST = 2_000_000  # bytes
-LOCK = "lock"
 LOCK_WAIT = 0.2  # seconds: `smile status` holds the lock for an instant to see whether it is free
 RESERVE = "reserve"
 CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
@@ -103,6 +106,8 @@ class Ledger:
         self._closing = False
         self._written = self._durable = 0  # numbers of the last write and of the last one committed
         self._unsaved = 0  # replies
+        self._answers_take = 0.0  # seconds, a fading mean
+        self._commits_take = 0.0  # seconds: the last one
         self._saved = asyncio.Event()
         self._scheduled = False
         self._thread = threading.Thread(target=self._work, name="smile-ledger", daemon=True) if threaded else None
@@ -186,6 +191,10 @@ class Ledger:
             self._scheduled = True
             self._loop.call_later(GATHER, self._commit_here)
 
+    def heard(self, took: float) -> None:
+        """An answer came after so many seconds: while they take long, a commit may wait longer for company."""
+        self._answers_take += (took - self._answers_take) / 32
+
     async def flush(self) -> None:
         """Wait until all that has been written so far is committed, or the disk refuses it (`trouble` says why)."""
         upto = self._written
@@ -226,13 +235,14 @@ class Ledger:
     def _work(self) -> None:
         while True:
             self._wake.wait()
-            self._hurry.wait(GATHER)
+            self._hurry.wait(gathering(self._answers_take, self._commits_take))
             self._wake.clear()
             self._hurry.clear()
             closing = self._closing
-            batch = self._take()
+            batch, began = self._take(), time.monotonic()
             if batch and self._save(batch):
                 self._tell(batch)
+            self._commits_take = time.monotonic() - began
             if closing:
                 return
 
@@ -288,6 +298,12 @@ class Ledger:
         self._saved.set()
         if batch.events or batch.landed or batch.departing:
             self._on_commit(batch)
+
+
+def gathering(answers_take: float, commits_take: float) -> float:
+    """Seconds that a commit waits for company. Each one writes the last page of every table again, so that few large
+    ones cost a third of many small ones; where a commit is slow (a busy machine, a slow disk) it waits as long."""
+    return min(max(GATHER, GATHER_SHARE * answers_take, commits_take), GATHER_MOST)
 
 
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:

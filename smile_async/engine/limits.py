@@ -143,9 +143,9 @@ class Gate:
         while (wait := self._wait_to_start())[0] > 0:
             await self.change(*wait)
 
-    async def enter(self, request: Request, avoid: str = "") -> Admission:
+    async def enter(self, request: Request, avoid: str = "", unfit: frozenset[str] = frozenset()) -> Admission:
         """Wait until every limit of some endpoint admits the request, then count it in there; not at the one to
-        `avoid`, where another has room.
+        `avoid`, where another has room, nor at those that are `unfit` while there is another.
 
         Raises `BudgetSpentError` when the budget cannot admit it even after all in flight have been settled.
         """
@@ -157,6 +157,8 @@ class Gate:
                     raise BudgetSpentError(min(self._ceiling(lane, request) for lane in self.lanes))
                 await self.change(what="budget")
                 continue
+            if unfit:
+                lanes = tuple([lane for lane in lanes if lane.name not in unfit and not lane.retired]) or lanes
             lane, wait = self._choose(lanes, expected, avoid)
             if wait[0] <= 0:
                 break
@@ -182,7 +184,10 @@ class Gate:
         refused: bool = False,
         perhaps: bool = False,
     ) -> float:
-        """Count the attempt out; its place is free once it is `saved`. Returns what it cost in US dollars.
+        """Count the attempt out. Returns what it cost in US dollars.
+
+        Its place is free at once: whoever gets it leaves when that is noted on the disk, and by the same commit, or an
+        earlier one, the answer is saved. So no kill costs more answers than may be in flight.
 
         `usage` None: the server counted nothing. Then a reply (`replied`) costs its ceiling, one that was `perhaps`
         billed may have cost it, which stays reserved and is returned, and others cost nothing; only a `refused` one
@@ -202,15 +207,8 @@ class Gate:
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
-        if self._waiting is None or self._waiting[0] != IN_FLIGHT:  # its place is free only when it is saved
-            self.wake()
-        return cost
-
-    def saved(self, lanes: Iterable[Lane]) -> None:
-        """A settled attempt of each of these is on the disk: only now are their places free again."""
-        for lane in lanes:
-            lane.unsaved -= 1
         self.wake()
+        return cost
 
     def gauges(self) -> list[Gauge]:
         """Each limit's use, endpoint by endpoint."""
@@ -245,7 +243,7 @@ class Gate:
     async def change(
         self, within: float = math.inf, what: str = "", *, or_done: "asyncio.Future[Any] | None" = None
     ) -> None:
-        """Wait until an attempt is settled or saved or `or_done` is done, at most `within` seconds; `what` for."""
+        """Wait until an attempt is settled or `or_done` is done, at most `within` seconds; `what` for."""
         if what:
             self.binding = what
         loop = asyncio.get_running_loop()
@@ -284,7 +282,7 @@ class Gate:
         """What holds every endpoint back at once."""
         if self.paused:
             return math.inf, "paused"
-        if self._most is not None and sum([lane.in_flight + lane.unsaved for lane in self.lanes]) >= self._most:
+        if self._most is not None and self.in_flight >= self._most:
             return math.inf, IN_FLIGHT
         return None
 

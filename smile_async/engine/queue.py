@@ -28,6 +28,7 @@ class Job(Generic[Item]):
     limited: int = 0
     refused_at: float = -math.inf
     avoid: str = ""  # the endpoint that refused it, while there are others
+    unfit: frozenset[str] = frozenset()  # endpoints for whose limits it is too large
     amended: Amended | None = None
     amends: int = 0
 

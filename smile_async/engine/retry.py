@@ -13,7 +13,7 @@ STUBBORN = 3  # refusals of one row for rate, while others were answered: then i
 
 CONTENT_FILTER = str(FailureKind.CONTENT_FILTER)
 
-ROW_FINAL = frozenset({FailureKind.CONTENT_FILTER, FailureKind.BAD_REQUEST})
+ROW_FINAL = frozenset({FailureKind.CONTENT_FILTER, FailureKind.BAD_REQUEST, FailureKind.TOO_LARGE})
 """Kinds that asking the same again cannot mend: the row is set aside at once."""
 
 NOT_THE_ROW = frozenset({FailureKind.RATE_LIMITED, FailureKind.CONNECT})

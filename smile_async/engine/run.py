@@ -14,6 +14,7 @@ from smile_async.engine import account, schema
 from smile_async.engine.batches import waiting_in_batches
 from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
+from smile_async.engine.garbage import collected_seldom
 from smile_async.engine.lane import MINUTE, Lane, Served
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
@@ -201,7 +202,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
                 wall=wall,
             )
             (stop or StopSwitch()).connect(runner)
-            with _pulsing(gate, runner.tell, pulse):
+            with _pulsing(gate, runner.tell, pulse), collected_seldom():
                 await runner.run()
                 stopped = runner.stopped or waiting_in_batches(reader)
                 if stopped is not None:

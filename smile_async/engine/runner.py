@@ -16,9 +16,10 @@ from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
 from smile_async.engine.account import LOST
+from smile_async.engine.blame import Circumstances, blame, elsewhere
 from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import FATAL, PERHAPS_BILLED, Failure, FailureKind, Reply, Request
+from smile_async.engine.job import PERHAPS_BILLED, REFUSED, Failure, FailureKind, Reply, Request
 from smile_async.engine.lane import Lane
 from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate
@@ -213,7 +214,7 @@ class Runner(Generic[Item, Value]):
                     request = bounded(request)
                 if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
                     return
-                admission = await self._gate.enter(request, job.avoid)
+                admission = await self._gate.enter(request, job.avoid, job.unfit)
             except BudgetSpentError as error:
                 self.stop(StopRun("budget", self._gate.no_room(error.ceiling_usd)))
                 return
@@ -298,6 +299,7 @@ class Runner(Generic[Item, Value]):
         else:
             settled = self._replied(attempt, answer, took)
             lane.replied(attempt.admission.taken, took)
+            self._ledger.heard(took)
         if lane.changes:
             self._note_changes(lane, settled)
         self._record(attempt, settled)
@@ -359,12 +361,13 @@ class Runner(Generic[Item, Value]):
         silence = lane.silence
         limited = kind is FailureKind.RATE_LIMITED
         cost = self._gate.settle(
-            attempt.admission, attempt.request, None, refused=limited, perhaps=kind in PERHAPS_BILLED
+            attempt.admission, attempt.request, None, refused=kind in REFUSED, perhaps=kind in PERHAPS_BILLED
         )
         fresh = attempt.admission.at > silence.held_at
         silence.note(failure, now, fresh=fresh)
         lane.alone = silence.deep
-        job, charged = self._blame(attempt.job, kind, lane)
+        at = self._circumstances(lane)
+        job, charged = blame(attempt.job, kind, at)
         decision = after_failure(
             failure,
             charged=job.failures if charged else 0,
@@ -379,7 +382,11 @@ class Runner(Generic[Item, Value]):
         settled = settle_failure(
             job, attempt.number, failure, charged=charged, cost_usd=cost, endpoint=lane.name, took=took
         )
-        decision = self._elsewhere(settled, lane, decision, failure, charged=charged)
+        if limited and isinstance(decision, Again):
+            decision = lane.reconsider(decision, told=failure.retry_after is not None)
+        decision, rest = elsewhere(job, decision, failure, at, charged=charged, rest=self._policy.max_wait)
+        if rest is not None:
+            self._rest(settled, lane, failure, rest)
         if limited and len(self._gate.lanes) > 1:
             job = job.evolve(avoid=lane.name)
         hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
@@ -396,41 +403,17 @@ class Runner(Generic[Item, Value]):
         self._follow(settled, job, attempt.number, decision)
         return settled
 
-    def _blame(self, job: Job[Item], kind: FailureKind, lane: Lane) -> tuple[Job[Item], bool]:
-        """The job with what the failure adds to its count, and whether it has to answer for it."""
-        last, silence = self._feed.exhausted, lane.silence
-        # Where no other row is left to show whose fault it is, the row answers for it: else the run would never end.
-        charged = kind in CHARGED and ((last and not self._others(lane)) or not silence.deep)
-        if kind is FailureKind.RATE_LIMITED:
-            answered = any(one.silence.answered for one in self._gate.lanes)
-            asked_alone = job.limited >= STUBBORN or (last and self._gate.in_flight == 0)
-            charged = asked_alone and answered  # by a server that answers others
-            if max([one.silence.newest for one in self._gate.lanes]) > job.refused_at or (last and answered):
-                job = job.evolve(limited=job.limited + 1, refused_at=self._clock())
-        return (job.evolve(failures=job.failures + 1) if charged else job), charged
+    def _circumstances(self, lane: Lane) -> Circumstances:
+        gate = self._gate
+        return Circumstances(lane, gate.lanes, gate.usable, self._feed.exhausted, gate.in_flight, self._clock())
 
-    def _others(self, lane: Lane) -> list[Lane]:
-        """Other endpoints that answer."""
-        return [other for other in self._gate.usable if other is not lane and not other.silence.deep]
-
-    def _elsewhere(
-        self, settled: Settled, lane: Lane, decision: Decision, failure: Failure, *, charged: bool
-    ) -> Decision:
-        """What ends a run at its only endpoint only rests or retires one of several: its rows go elsewhere, at once."""
-        others = [other for other in self._gate.usable if other is not lane]
-        if not others or isinstance(decision, SetAside):
-            return decision
-        if isinstance(decision, Again):
-            return decision if charged or decision.everybody or not self._others(lane) else Again(0.0)
-        if failure.kind in FATAL:
-            lane.retired, rest = str(failure.kind), math.inf
-        elif all(other.silence.spent for other in others):
-            return decision
+    def _rest(self, settled: Settled, lane: Lane, failure: Failure, seconds: float) -> None:
+        """The endpoint is asked nothing for so long; infinite: it is given up."""
+        if math.isinf(seconds):
+            lane.retired = str(failure.kind)
         else:
-            rest = max(failure.retry_after or 0.0, self._policy.max_wait)
-            self._gate.hold(lane, rest)
-        settled.told.append(events.EndpointRested(lane.name, rest, f"{failure.kind}: {settled.detail}"))
-        return Again(0.0)
+            self._gate.hold(lane, seconds)
+        settled.told.append(events.EndpointRested(lane.name, seconds, f"{failure.kind}: {settled.detail}"))
 
     def _follow(self, settled: Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
         """Carry out what was decided about the row."""
@@ -467,7 +450,6 @@ class Runner(Generic[Item, Value]):
         self.stop(StopRun("internal", f"{type(error).__name__} in the task, the provider or the listener"))
 
     def _committed(self, batch: Batch) -> None:
-        self._gate.saved([lane for _, lane in batch.landed])
         self.tell(batch.events)
         for attempt in batch.departing:
             self._depart(attempt)

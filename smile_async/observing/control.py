@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from smile_async.engine import schema
+from smile_async.engine.lock import is_locked
 from smile_async.errors import NotLiveError, RunNotFoundError, UsageError
-from smile_async.run_folder import is_locked
 
 FILE = "control.json"
 LOOPBACK = "127.0.0.1"

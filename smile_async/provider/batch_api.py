@@ -40,7 +40,13 @@ TOO_MUCH_WAITS = "token_limit_exceeded"  # code of a batch that was refused beca
 
 _AGAIN = frozenset({FailureKind.CONNECT, FailureKind.RATE_LIMITED, FailureKind.OVERLOADED})
 """Kinds after which nothing was done: even the making of a batch may be tried again."""
-_ANY = _AGAIN | {FailureKind.DISCONNECTED, FailureKind.TIMEOUT, FailureKind.SERVER_ERROR, FailureKind.BROKEN_BODY}
+_ANY = _AGAIN | {
+    FailureKind.DISCONNECTED,
+    FailureKind.TIMEOUT,
+    FailureKind.SERVER_ERROR,
+    FailureKind.GATEWAY,
+    FailureKind.BROKEN_BODY,
+}
 _STATES = {"canceled": "cancelled", "canceling": "cancelling", "progress": "in_progress", "finished": "completed"}
 
 

@@ -4,6 +4,7 @@ Everything here runs inside the loop's own callbacks: a request costs one future
 """
 
 import asyncio
+import select
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from smile_async.engine.job import Failure
 from smile_async.provider.network import broken_body, died_after_sending, timed_out
 
 MAX_HEAD = 256 * 1024  # bytes before the body begins, interim answers included
+
+POLL = getattr(select, "poll", None)  # Windows has none
+ENDED = getattr(select, "POLLRDHUP", select.POLLIN if POLL else 0)  # else anything unasked: it is not used again then
 
 _KNOWN_NAMES: dict[bytes, str] = {}
 """Header names as sent to lower-case text: a server sends the same dozen ever again."""
@@ -95,6 +99,15 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         return self._waiter is None
+
+    def has_ended(self) -> bool:
+        """The server has closed it, and the loop has not come round to reading that yet."""
+        assert self._transport is not None
+        if POLL is None:
+            return False
+        poll = POLL()
+        poll.register(self._transport.get_extra_info("socket").fileno(), ENDED)
+        return bool(poll.poll(0))
 
     def send(self, request: bytes, waiter: "asyncio.Future[Outcome]", now: float) -> bool:
         """Write the whole request; `waiter` gets the answer or the failure. False when the write failed at once."""

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 from smile_async.engine.job import LimitWord, ServerPace
-from smile_async.provider.limit_names import LimitNames, plan_for
+from smile_async.provider.limit_names import HANDED_ON, LimitNames, Plan, handed_on, plan_for
 from smile_async.provider.ratelimit_field import Policy, field_words, read_policies, window_of
 
 LONGEST_WAIT = 7 * 86_400.0  # seconds; more than a week is a date of another era or a mistake
@@ -23,7 +23,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     The finest wins: `retry-after-ms`, Azure's `x-ms-retry-after-ms`, `retry-after` (seconds or a date). A LiteLLM proxy
     hands on what the server behind it said under names of its own, `llm_provider-...`.
     """
-    for prefix in ("", "llm_provider-"):
+    for prefix in ("", HANDED_ON):
         for name in ("retry-after-ms", "x-ms-retry-after-ms"):
             milliseconds = _number(headers.get(prefix + name))
             if milliseconds is not None:
@@ -34,15 +34,24 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def server_pace(headers: Mapping[str, str], now: float) -> ServerPace | None:
-    """The limits that a reply tells; None when it tells none (vLLM, Ollama, DeepSeek)."""
-    plan = plan_for(tuple(headers))
+    """The limits that a reply tells; None when it tells none (vLLM, Ollama, DeepSeek). Where it has none of its own, a
+    LiteLLM proxy's `llm_provider-...` are those of the server behind it."""
+    names = tuple(headers)
+    words = _words(plan_for(names), headers, now)
+    if not words and (behind := handed_on(names)):
+        inner = {name.removeprefix(HANDED_ON): headers[name] for name in behind}
+        words = _words(plan_for(tuple(inner)), inner, now)
+    return ServerPace(tuple(words)) if words else None
+
+
+def _words(plan: Plan | None, headers: Mapping[str, str], now: float) -> list[LimitWord]:
     if plan is None:
-        return None
+        return []
     policies = read_policies(headers["ratelimit-policy"]) if plan.policy else {}
     words = [word for names in plan.limits if (word := _word(names, headers, now, policies))]
     if plan.field or (plan.policy and not words):
         words += field_words(headers.get("ratelimit", ""), policies)
-    return ServerPace(tuple(words)) if words else None
+    return words
 
 
 def _word(

@@ -12,6 +12,8 @@ from typing import Literal
 
 What = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 
+HANDED_ON = "llm_provider-"  # how a LiteLLM proxy begins the names of what the server behind it said
+
 SECOND, MINUTE, DAY = 1.0, 60.0, 86_400.0
 
 _PERIODS = {"second": SECOND, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
@@ -70,6 +72,13 @@ def plan_for(names: tuple[str, ...]) -> Plan | None:
             found.setdefault(group, (what, period, {}))[2].setdefault(part, name)
     plan = Plan(_limits(found, names), "ratelimit" in names, "ratelimit-policy" in names)
     return plan if plan.limits or plan.field or plan.policy else None
+
+
+@lru_cache(maxsize=256)
+def handed_on(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that a LiteLLM proxy hands on from the server behind it: all, as one may say which dialect another is."""
+    behind = tuple(name for name in names if name.startswith(HANDED_ON))
+    return behind if any("limit" in name for name in behind) else ()
 
 
 def _read(name: str) -> tuple[str, tuple[str, ...], What, float | None] | None:

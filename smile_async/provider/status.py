@@ -3,6 +3,7 @@
 The kind alone decides what happens next, and providers disagree about statuses, so their own codes come first.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from smile_async.engine.job import Failure, FailureKind
 from smile_async.provider.headers import retry_after, server_pace
 from smile_async.provider.masking import masked
 
+_LIMIT_AND_REQUESTED = re.compile(r"\blimit:? (\d{1,12}),(?: used:? \d{1,12},)? requested:? (\d{1,12})\b")
 _FILTERS = frozenset({
     "content_filter",  # OpenAI, Azure
     "responsibleaipolicyviolation",  # Azure, the inner code
@@ -85,7 +87,9 @@ _BY_STATUS = {
     409: FailureKind.RATE_LIMITED,
     425: FailureKind.RATE_LIMITED,
     429: FailureKind.RATE_LIMITED,
+    502: FailureKind.GATEWAY,
     503: FailureKind.OVERLOADED,
+    504: FailureKind.GATEWAY,
     529: FailureKind.OVERLOADED,
 }
 _HINTS = {
@@ -93,6 +97,10 @@ _HINTS = {
     402: "the account is empty",
     403: "the key may not use this model or address",
     407: "the proxy wants a user and password: put them into HTTPS_PROXY",
+}
+_KIND_HINTS = {
+    FailureKind.QUOTA_EXHAUSTED: "the account is empty or its quota used up",
+    FailureKind.TOO_LARGE: "the request alone is more than this endpoint's limit of tokens",
 }
 _NO_SUCH_PATH = frozenset({"", "not found", "resource not found"})  # no JSON, FastAPI's answer (vLLM), Azure's
 _MODEL_HINT = "the server does not know the model"
@@ -186,16 +194,28 @@ def filtered_categories(results: Any) -> str | None:
 
 
 def _kind(status: int, error: ErrorBody) -> FailureKind:
+    if status in {413, 429} and _never_fits(error.message.lower()):
+        return FailureKind.TOO_LARGE
     for codes, kind in _BY_CODE:
         if error.codes & codes:
             throttled = kind is FailureKind.QUOTA_EXHAUSTED and _only_throttled(status, error)
             return FailureKind.RATE_LIMITED if throttled else kind
+    told = error.message.lower()
     if status == 400:
-        told = error.message.lower()
         for beginning, kind in _BY_BEGINNING:
             if told.startswith(beginning):
                 return kind
     return _BY_STATUS.get(status, FailureKind.SERVER_ERROR if status >= 500 else FailureKind.BAD_REQUEST)
+
+
+def _never_fits(told: str) -> bool:
+    """The request alone is more than the limit of a minute: OpenAI (429) and Groq (413) say "Request too large for
+    <model> ... on tokens per min (TPM): Limit 30000, Requested 35064", in the words in which they say, of one that
+    only has to wait, "Rate limit reached for <model> ... Limit 30000, Used 29800, Requested 400"."""
+    if told.startswith("request too large"):
+        return True
+    numbers = _LIMIT_AND_REQUESTED.search(told)
+    return numbers is not None and int(numbers[2]) > int(numbers[1])
 
 
 def _only_throttled(status: int, error: ErrorBody) -> bool:
@@ -226,8 +246,8 @@ def _hint(status: int, kind: FailureKind, error: ErrorBody) -> str:
         return _DEPLOYMENT_HINT
     if kind is FailureKind.UNKNOWN_MODEL:
         return _MODEL_HINT if error.message.lower() not in _NO_SUCH_PATH else _ADDRESS_HINT
-    if kind is FailureKind.QUOTA_EXHAUSTED:
-        return "the account is empty or its quota used up"
+    if kind in _KIND_HINTS:
+        return _KIND_HINTS[kind]
     if kind is FailureKind.BAD_REQUEST:
         return _parameter_hint(error.message.lower())
     return _HINTS.get(status, "") if kind is _BY_STATUS.get(status) else ""

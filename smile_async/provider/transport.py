@@ -19,10 +19,10 @@ import ssl
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -96,15 +96,20 @@ class Transport:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer | Failure:
         """One attempt. Raises `SettingsError` for what no attempt can pass (a CA file that cannot be read)."""
+        posting = self._posting(url, headers, body)
+        del body  # not held while the answer is awaited: thousands may be in flight
+        return await posting
+
+    def _posting(self, url: str, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, HttpAnswer | Failure]:
         if self._theirs is not None:
-            return await self._post_through(self._theirs, url, headers, body)
+            return self._post_through(self._theirs, url, headers, body)
         place = self._places[url] if url in self._places else self._place(url)
         if place is None:
-            return await self._post_by_pyreqwest(url, headers, body)
+            return self._post_by_pyreqwest(url, headers, body)
         wire = self._wire
         if wire is None or wire.loop is not asyncio.get_running_loop():
             wire = self._wire = Wire(self._timeouts, self._max_connections, self._max_body, self._tls)
-        return await wire.post(place, headers, body)
+        return wire.post(place, headers, body)
 
     async def aclose(self) -> None:
         """Closes what was opened here; a later `post` opens anew."""

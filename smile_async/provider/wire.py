@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +23,7 @@ from smile_async.provider.wariness import Wariness
 from smile_async.settings import Timeouts
 
 IDLE = 4.0  # seconds a connection is kept unused: uvicorn, and so vLLM, closes after 5
+LONG_AGO = 0.9  # seconds since its request left: servers close what is idle for a second or more
 RESOLVED = 10.0  # seconds that a name's addresses are believed
 STAGGER = 0.25  # seconds until the next address is tried beside the one that does not answer (RFC 8305)
 OVERSLEPT = 1.0  # seconds that a timer is late: this process was stopped, and what came meanwhile is read first
@@ -117,7 +118,9 @@ class Origin:
     def take(self, now: float) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.is_open and now - connection.last < IDLE and now >= self.wariness.until:
+            fit = connection.is_open and now - connection.last < IDLE and now >= self.wariness.until
+            # Of a process that was stopped the answer has waited, and perhaps the close behind it.
+            if fit and (now - connection.started < LONG_AGO or not connection.has_ended()):
                 return connection
             connection.abort()
         return None
@@ -246,11 +249,15 @@ class Wire:
         busy = sum(not connection.is_idle for connection in self._connections)
         return f"<Wire [{busy} busy, {len(self._connections) - busy} idle | {len(self._waiting)} waiting]>"
 
-    async def post(self, place: Place, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """One request, one attempt. Raises `SettingsError` for headers and certificates that cannot be used."""
+    def post(self, place: Place, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, Outcome]:
+        """One request, one attempt. Raises `SettingsError` for headers and certificates that cannot be used.
+
+        No coroutine: none shall hold the body while the answer is awaited.
+        """
         request = b"".join((self._head_for(place, headers), str(len(body)).encode(), b"\r\n\r\n", body))
-        if self._free is None:
-            return await self._exchange(place, request)
+        return self._exchange(place, request) if self._free is None else self._exchange_in_turn(place, request)
+
+    async def _exchange_in_turn(self, place: Place, request: bytes) -> Outcome:
         if not await self._enter():
             return not_connected(place.label, ["no free connection in time"])
         try:
@@ -285,6 +292,7 @@ class Wire:
             if not (sent or place.secure):
                 connection.leave(waiter)  # its one write failed, so nothing left (TLS writes several times)
                 continue
+            request = b""  # it is not sent again, and not kept
             try:
                 outcome = await waiter
             except asyncio.CancelledError:

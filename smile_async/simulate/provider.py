@@ -100,7 +100,9 @@ BY_STATUS = {
     401: FailureKind.AUTH,
     404: FailureKind.UNKNOWN_MODEL,
     429: FailureKind.RATE_LIMITED,
+    502: FailureKind.GATEWAY,
     503: FailureKind.OVERLOADED,
+    504: FailureKind.GATEWAY,
 }
 BY_CODE = {
     "content_filter": FailureKind.CONTENT_FILTER,

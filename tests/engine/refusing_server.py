@@ -30,6 +30,7 @@ class RefusingServer:
     queue: int | None = None
     told: bool = False
     headers: bool = False
+    at_random: float = 0.0  # share of requests that it refuses whatever it is doing
     others: float = 0.0  # requests a second that somebody else makes with the same key
     identity: Mapping[str, Any] = field(default_factory=lambda: {"model": "m"})
     answered: list[float] = field(default_factory=list)
@@ -44,7 +45,8 @@ class RefusingServer:
         now = asyncio.get_running_loop().time()
         self._let_others_in(now)
         wait = self.limit.wait(now, 1) if self.limit is not None else 0.0
-        if wait or (self.places is not None and self.in_flight >= self.places):
+        unlucky = self.at_random > 0 and self.chance.random() < self.at_random
+        if unlucky or wait or (self.places is not None and self.in_flight >= self.places):
             self.refused.append(now)
             return Failure(FailureKind.RATE_LIMITED, status=429, retry_after=(wait or 1.0) if self.told else None)
         if self.limit is not None:

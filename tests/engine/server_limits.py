@@ -63,7 +63,6 @@ def arrivals(limits: Limits, load: Load, seconds: float, seed: int) -> list[Arri
                 seen.append(Arrival(loop.time() + jitter, usage.total))
                 await asyncio.sleep(jitter + latency)
                 gate.settle(admission, request, usage)
-                gate.saved([lane])
                 lane.alone = False
 
             task = asyncio.ensure_future(under_way())

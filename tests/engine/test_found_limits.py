@@ -18,6 +18,18 @@ SERVERS: dict[str, tuple[Callable[[], RefusingServer], float]] = {
     "a sliding minute, slow answers": (lambda: RefusingServer(SlidingWindow(600, 60), latency=5.0), 600),
     "a sliding minute that says how long": (lambda: RefusingServer(SlidingWindow(600, 60), told=True), 600),
     "a bucket of ten seconds": (lambda: RefusingServer(TokenBucket(100, 10), latency=2.0), 600),
+    "ten a second in a bucket, waits told": (lambda: RefusingServer(TokenBucket(10, 1), latency=5.0, told=True), 600),
+    "ten in any second, quick answers": (lambda: RefusingServer(SlidingWindow(10, 1), latency=0.2), 600),
+    "ten in any second, answers of a second": (lambda: RefusingServer(SlidingWindow(10, 1)), 600),
+    "ten in any second, slow answers": (lambda: RefusingServer(SlidingWindow(10, 1), latency=5.0), 600),
+    "a bucket of six seconds": (lambda: RefusingServer(TokenBucket(60, 6), latency=0.2), 600),
+    "sixty in any six seconds": (lambda: RefusingServer(SlidingWindow(60, 6)), 600),
+    "a hundred in any ten seconds": (lambda: RefusingServer(SlidingWindow(100, 10), latency=0.2), 600),
+    "a sliding minute, quick answers, waits told": (
+        lambda: RefusingServer(SlidingWindow(600, 60), latency=0.2, told=True),
+        600,
+    ),
+    "ten places": (lambda: RefusingServer(places=10), 600),
     "forty places": (lambda: RefusingServer(latency=2.0, places=40), 40 / 2 * 60),
     "a hundred places, waits told": (lambda: RefusingServer(latency=1.0, places=100, told=True), 100 * 60),
     "a queue of forty workers": (lambda: RefusingServer(latency=2.0, queue=40), 40 / 2 * 60),
@@ -32,6 +44,14 @@ def test_its_best_is_found_within_a_minute_and_hardly_anything_refused(tmp_path:
     ask_for(240.0, tmp_path, server)
     assert sum(server.per_minute(4)[1:]) / 3 >= 0.9 * best
     assert server.refused_share <= 0.01
+
+
+@pytest.mark.parametrize("share", [0.015, 0.05])
+def test_a_server_that_refuses_at_random_is_used_all_the_same(tmp_path: Path, share: float) -> None:
+    """Forty workers at two seconds an answer: 1,200 a minute. Holding back for a refusal that means nothing gains nothing."""
+    server = RefusingServer(latency=2.0, queue=40, at_random=share)
+    ask_for(240.0, tmp_path, server)
+    assert sum(server.per_minute(4)[2:]) / 2 >= 0.9 * 1_200
 
 
 def test_a_server_that_queues_is_not_given_more_and_more(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from smile_async.engine.run import RunReport, StopSwitch
 from smile_async.errors import SettingsError
 from smile_async.settings import Limits, Prices, Quota, RetryPolicy
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual
-from tests.engine.asking import Told, ask_all, asking, fail, query, rows
+from tests.engine.asking import Told, ask_all, asking, fail, query, rows, word
 
 GOOD = replying("good")
 
@@ -220,6 +220,27 @@ def test_two_endpoints_that_both_refuse_every_request_end_the_run(tmp_path: Path
     report = ask_all(tmp_path, rows(1_000), both)
     assert (report.state, report.reason, report.counts.set_aside) == ("stopped", "bad-request", 0)
     assert len(asked(both[0])) + len(asked(both[1])) < 10
+
+
+def test_a_row_too_large_for_one_endpoint_is_asked_at_the_other(tmp_path: Path) -> None:
+    small = serving("small", down=(0.0, 1e9), failure=fail(FailureKind.TOO_LARGE))
+    large = serving("large")
+    report = ask_all(tmp_path, rows(20), [small, large])
+    assert (report.state, report.counts.accepted) == ("done", 20)
+    assert (
+        query(tmp_path, "SELECT count(*), count(DISTINCT ordinal) FROM attempts WHERE endpoint='small'")[0]
+        == (len(asked(small)),) * 2
+    ), "no row is asked there twice"
+
+
+def test_a_row_too_large_for_every_endpoint_ends_there_with_that_reason(tmp_path: Path) -> None:
+    def script(request: Request, _number: int) -> Answer:
+        return fail(FailureKind.TOO_LARGE) if word(request) == "row00003" else GOOD
+
+    both = [Served(ScriptedProvider(script), name) for name in ("a", "b")]
+    report = ask_all(tmp_path, rows(20), both)
+    assert (report.state, report.counts.accepted, dict(report.counts.reasons)) == ("done", 19, {"too-large": 1})
+    assert query(tmp_path, "SELECT endpoint FROM attempts WHERE verdict='too-large' ORDER BY 1") == [("a",), ("b",)]
 
 
 def test_a_pause_is_no_silence_of_the_servers(tmp_path: Path) -> None:

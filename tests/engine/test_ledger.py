@@ -12,7 +12,7 @@ import pytest
 
 from smile_async.engine import account, schema
 from smile_async.engine.events import Event, RowAccepted
-from smile_async.engine.ledger import GATHER, RESERVE, Batch, Ledger, Row
+from smile_async.engine.ledger import GATHER, RESERVE, Batch, Ledger, Row, gathering
 from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, SmileError, StoppedError
 from smile_async.testing import run_virtual
 from tests.engine.asking import query, until
@@ -135,13 +135,30 @@ def test_a_commit_of_many_rows_of_every_table_holds_them_all(tmp_path: Path) -> 
         assert account.read_meta(reader, "nothing") is None
 
 
+@pytest.mark.parametrize(
+    ("answers_take", "commits_take", "seconds"),
+    [
+        (0.0, 0.0, 0.01),  # nothing is known yet
+        (0.1, 0.002, 0.01),
+        (2.0, 0.002, 0.04),  # a fiftieth of an answer's time
+        (30.0, 0.002, 0.1),
+        (0.1, 0.04, 0.04),  # a busy machine: as long as a commit
+        (0.1, 5.0, 0.1),  # a disk that hangs now and then
+    ],
+)
+def test_a_commit_waits_for_company_as_long_as_answers_and_commits_allow(
+    answers_take: float, commits_take: float, seconds: float
+) -> None:
+    assert gathering(answers_take, commits_take) == pytest.approx(seconds)
+
+
 def test_a_row_once_read_is_never_written_over(tmp_path: Path) -> None:
     async def main() -> None:
         ledger = open_here(tmp_path)
         _, trouble = listen(ledger)
         ledger.write([row(0)])
         await ledger.flush()
-        ledger.write([("rows", (1, "id-0", "", 1, b"another"))])
+        ledger.write([("rows", (0, "id-1", "", 1, b"another"))])
         await ledger.flush()
         await asyncio.sleep(0)
         assert "UNIQUE" in trouble[0]
@@ -241,7 +258,7 @@ def test_another_versions_ledger_is_named_as_such(tmp_path: Path) -> None:
         connection.execute("UPDATE meta SET value='99' WHERE key='schema'")
 
     async def main() -> None:
-        with pytest.raises(RunNotFoundError, match="ledger schema 99, this one reads 3"):
+        with pytest.raises(RunNotFoundError, match=f"ledger schema 99, this one reads {schema.SCHEMA_VERSION}"):
             open_here(tmp_path)
 
     run_virtual(main())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smile_async.engine.job import FailureKind, Reply, Request
+from smile_async.engine.job import PERHAPS_BILLED, FailureKind, Reply, Request
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.run import StopSwitch
 from smile_async.errors import SettingsError
@@ -41,7 +41,7 @@ def test_a_reply_that_the_server_did_not_count_costs_what_it_may_have_cost_at_mo
     )
 
 
-@pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.DISCONNECTED, FailureKind.BROKEN_BODY])
+@pytest.mark.parametrize("kind", sorted(PERHAPS_BILLED))
 def test_what_may_have_been_billed_stays_reserved_over_resumes(tmp_path: Path, kind: FailureKind) -> None:
     def script(_request: Request, number: int) -> Answer:
         return fail(kind) if number % 2 else replying("good", prompt_tokens=8, completion_tokens=92)

@@ -66,7 +66,7 @@ LIMIT = "You have reached your specified API usage limits. You will regain acces
         (308, b"", K.BAD_REQUEST),
         (408, b"", K.TIMEOUT),
         (500, b"[]", K.SERVER_ERROR),
-        (502, b"<html>bad gateway</html>", K.SERVER_ERROR),
+        (502, b"<html>bad gateway</html>", K.GATEWAY),
         # Azure
         (401, openai("401", "Access denied due to invalid subscription key or wrong API endpoint."), K.AUTH),
         (404, openai("DeploymentNotFound", "The API deployment for this resource does not exist."), K.UNKNOWN_MODEL),
@@ -80,7 +80,7 @@ LIMIT = "You have reached your specified API usage limits. You will regain acces
         (404, anthropic("not_found_error", "model: claude-0"), K.UNKNOWN_MODEL),
         (429, anthropic("rate_limit_error"), K.RATE_LIMITED),
         (500, anthropic("api_error"), K.SERVER_ERROR),
-        (504, anthropic("timeout_error"), K.SERVER_ERROR),
+        (504, anthropic("timeout_error"), K.GATEWAY),
         (529, anthropic("overloaded_error", "Overloaded"), K.OVERLOADED),
         (500, anthropic("overloaded_error", "Overloaded"), K.OVERLOADED),
         (413, anthropic("request_too_large"), K.BAD_REQUEST),
@@ -91,7 +91,7 @@ LIMIT = "You have reached your specified API usage limits. You will regain acces
         (400, anthropic("invalid_request_error", "Output blocked by content filtering policy"), K.CONTENT_FILTER),
         # what is quoted inside a message decides nothing
         (400, anthropic("invalid_request_error", f"messages.0: {LOW}"), K.BAD_REQUEST),
-        (504, b"null", K.SERVER_ERROR),
+        (504, b"null", K.GATEWAY),
     ],
 )
 def test_kind_by_status_and_code(status: int, body: bytes, kind: FailureKind) -> None:
@@ -216,3 +216,41 @@ def test_what_a_server_quotes_of_the_request_is_cut_out() -> None:
     assert without_echo("输入 '一闭上眼睛就想' 违规", sent) == "输入 '一闭上眼睛就想' 违规"  # 7: too short to tell
     assert without_echo("bad input: 总是睡不好，一闭上眼睛就想起工作 (400)", sent) == "bad input: […] (400)"
     assert without_echo("nothing quoted", sent) == "nothing quoted"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (
+            429,  # OpenAI
+            (
+                "Request too large for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000, Requested 35064. The"
+                " input or output tokens must be reduced in order to run successfully."
+            ),
+            K.TOO_LARGE,
+        ),
+        (
+            413,  # Groq
+            (
+                "Request too large for model `openai/gpt-oss-120b` in organization `org_x` service tier `on_demand` on tokens"
+                " per minute (TPM): Limit 8000, Requested 8391, please reduce your message size and try again."
+            ),
+            K.TOO_LARGE,
+        ),
+        (
+            429,  # as a gateway hands it on
+            "litellm.RateLimitError: RateLimitError: OpenAIException - Limit 30000, Requested 35064.",
+            K.TOO_LARGE,
+        ),
+        (
+            429,
+            (
+                "Rate limit reached for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000, Used 29800,"
+                " Requested 400. Please try again in 400ms."
+            ),
+            K.RATE_LIMITED,
+        ),
+    ],
+)
+def test_what_is_more_than_a_limit_by_itself_need_not_wait_for_it(status: int, message: str, kind: FailureKind) -> None:
+    assert classify(status, openai("rate_limit_exceeded", message), {}, 0.0).kind is kind

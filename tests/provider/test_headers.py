@@ -321,3 +321,21 @@ def test_no_header_is_too_strange(headers: dict[str, str]) -> None:
         assert word.period is None or word.period > 0
         assert (word.remaining or 0) >= 0
         assert 0 <= (word.reset or 0) <= LONGEST_WAIT
+
+
+def test_what_a_litellm_proxy_hands_on_is_read_where_it_says_nothing_of_its_own() -> None:
+    behind = {
+        "x-litellm-version": "1.80.0",
+        "llm_provider-x-ratelimit-limit-requests": "500",
+        "llm_provider-x-ratelimit-remaining-requests": "499",
+        "llm_provider-x-ratelimit-reset-requests": "120ms",
+    }
+    pace = server_pace(behind, NOW)
+    assert pace is not None
+    assert pace.limits == (LimitWord("requests", None, 500, 499, 0.12),)
+    own = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59"}
+    pace = server_pace(behind | own, NOW)
+    assert pace is not None
+    assert pace.limits == (LimitWord("requests", None, 60, 59, None),)
+    none = {"x-ratelimit-limit-requests": "None", "x-ratelimit-remaining-requests": "None"}
+    assert server_pace(behind | none, NOW) == server_pace(behind, NOW)

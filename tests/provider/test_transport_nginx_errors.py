@@ -82,7 +82,7 @@ def test_a_server_behind_that_is_down_is_a_502(way: Way, authority: Authority, t
             port = gone.port
         with nginx(tmp_path, upstream=port, chain=authority.chain()) as front:
             outcome = await way.post(front.url())
-            assert (answered(outcome).status, kind_of(outcome)) == (502, FailureKind.SERVER_ERROR)
+            assert (answered(outcome).status, kind_of(outcome)) == (502, FailureKind.GATEWAY)
 
     way.run(main())
 
@@ -93,7 +93,7 @@ def test_a_server_behind_that_is_silent_is_a_504(way: Way, authority: Authority,
         how = {"chain": authority.chain(), "inside": "proxy_read_timeout 300ms;"}
         async with behind(tmp_path, silent, **how) as (front, wire):
             outcome = await way.post(front.url())
-            assert (answered(outcome).status, kind_of(outcome)) == (504, FailureKind.SERVER_ERROR)
+            assert (answered(outcome).status, kind_of(outcome)) == (504, FailureKind.GATEWAY)
             assert len(wire.seen) == 1
 
     way.run(main())

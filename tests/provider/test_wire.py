@@ -4,10 +4,11 @@ import asyncio
 import gc
 import itertools
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import uvloop
@@ -18,7 +19,7 @@ from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.connection import MAX_HEAD, Connection, HttpAnswer, Outcome, Unpacker
 from smile_async.provider.transport import Transport
-from smile_async.provider.wire import OVERSLEPT, Place, head_of, in_turn, place_of
+from smile_async.provider.wire import LONG_AGO, OVERSLEPT, Place, head_of, in_turn, place_of
 from smile_async.settings import Timeouts
 from tests.provider.wire import OK, Script, Seen, Wire, listening, sends, until
 
@@ -85,6 +86,32 @@ def test_connections_are_reused_and_the_last_used_goes_first(loop: str) -> None:
         assert max(seen.earlier for seen in wire.seen) == 5
 
     run(sends(OK), act, loop)
+
+
+class Body(bytes):
+    """Tells when nobody holds it any more."""
+
+    gone: ClassVar[list[int]] = []
+
+    def __del__(self) -> None:
+        self.gone.append(len(self))
+
+
+def test_a_body_is_not_kept_while_its_answer_is_awaited(loop: str) -> None:
+    """Thousands may be in flight: when the server has the request, nobody here holds it."""
+    Body.gone.clear()
+    held: list[int] = []
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        held.append(len(seen.body) - sum(Body.gone))
+        writer.write(OK)
+        return True
+
+    async def act(wire: Wire, transport: Transport) -> None:
+        answered(await transport.post(wire.url(), HEADERS, Body(b"x" * 5_000)))
+        assert held == [0]
+
+    run(script, act, loop)
 
 
 def test_an_idle_connection_closes_by_itself(loop: str) -> None:
@@ -261,6 +288,45 @@ def test_who_was_stopped_reads_what_came_meanwhile_before_any_timeout(loop: str)
             return outcome
 
     assert answered(run_on(loop, main())).status == 200
+
+
+def serve_once_and_close(listener: socket.socket) -> None:
+    """Each connection gets one answer and is closed, without a word of it."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65_536)
+            time.sleep(LONG_AGO / 3)  # until the client sleeps
+            connection.sendall(OK)
+
+
+def test_who_was_stopped_does_not_use_a_connection_that_was_closed_meanwhile(loop: str) -> None:
+    """The answer and, behind it, the close had arrived when it woke; the next request leaves before the loop reads on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve_once_and_close, args=(listener,), daemon=True)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
+
+        async def twice(transport: Transport) -> list[Outcome]:
+            return [await transport.post(url, HEADERS, b"{}") for _ in range(2)]
+
+        async def main() -> list[Outcome]:
+            transport = Transport()
+            try:
+                asking = asyncio.create_task(twice(transport))
+                await until(lambda: any(not it.is_idle for it in getattr(transport._wire, "_connections", ())))
+                sleep_through(LONG_AGO)
+                return await asking
+            finally:
+                await transport.aclose()
+
+        outcomes = run_on(loop, main())
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+    assert [answered(outcome).status for outcome in outcomes] == [200, 200]
 
 
 def sleep_through(seconds: float) -> None:
