@@ -125,17 +125,10 @@ class InProcessModel:
         import torch
 
         folder = base_folder(self._base, notify=self._notify)
-        chosen = answering_precision(self._precision)
+        chosen = chosen_precision(self._precision)
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
         loading: dict[str, Any] = {"precision": chosen} if self._adapter is None else {"dtype": kind}
         return HuggingFaceSpeaker(folder, self._adapter, self._sampling, trust_remote_code=self._trust, **loading)
-
-
-def answering_precision(wanted: Precision) -> Precision:
-    """As training's, but fp32 on a CPU: one token at a time, bf16 costs about three times as much there."""
-    import torch
-
-    return "fp32" if wanted == "auto" and not torch.accelerator.is_available() else chosen_precision(wanted)
 
 
 def _digest(file: Path) -> str:

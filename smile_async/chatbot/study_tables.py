@@ -8,6 +8,7 @@ from smile_async.corpus.card import escaped, markdown_table
 NAMES = {"meteor": "METEOR", "bleu-1": "BLEU-1", "bleu-2": "BLEU-2", "bleu-3": "BLEU-3", "rouge-l": "ROUGE-L",
          "distinct-1": "D-1", "distinct-2": "D-2", "distinct-3": "D-3"}  # fmt: skip
 FEW = 100  # cases: the paper has 1,539
+FEW_UPDATES = 10
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -78,6 +79,10 @@ def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
             found.append(
                 f"{cases['cases']:,} cases show that the way runs, and nothing about a counselor; the paper has 1,539."
             )
+    if (trained := steps.get("training")) and trained["steps"] < FEW_UPDATES:
+        found.append(
+            f"{trained['steps']:,} updates are next to no training: the first is the warm-up's, at a learning rate of 0."
+        )
     if learnt := steps.get("sessions", {}).get("references_learnt"):
         found.append(f"{learnt:,} cases have a reference that stands word for word among the answers trained on.")
     if set_aside := sum(steps.get(name, {}).get("set_aside", 0) for name in ("baseline", "fine-tuned")):

@@ -264,6 +264,7 @@ def test_a_study_that_was_killed_goes_on_to_the_same_tables(smile: Smile, monkey
     page = Path("whole/tables.md").read_text("utf-8")
     assert "| METEOR |" in page
     assert "3 cases show that the way runs" in page
+    assert "4 updates are next to no training" in page
     assert Path("whole").stat().st_mode & 0o777 == 0o700
     assert {ballot["letter"] for one in ballots("whole") for ballot in one["responses"]} == {"A", "B", "C"}
 
