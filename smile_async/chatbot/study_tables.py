@@ -81,7 +81,7 @@ def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
             )
     if (trained := steps.get("training")) and trained["steps"] < FEW_UPDATES:
         found.append(
-            f"{trained['steps']:,} updates are next to no training: the first is the warm-up's, at a learning rate of 0."
+            f"{trained['steps']} updates are next to no training: the first, in the warm-up, has a learning rate of 0."
         )
     if learnt := steps.get("sessions", {}).get("references_learnt"):
         found.append(f"{learnt:,} cases have a reference that stands word for word among the answers trained on.")
