@@ -13,13 +13,13 @@ from typing import Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from smile_async.chatbot.answer_lines import read_texts, read_whole
 from smile_async.errors import SourceError, UsageError
 from smile_async.filing import whole_file
 
 LETTERS = "ABCDE"
 TIE = "tie"
 CASES = 100  # section 6.3.2
-LARGEST = 256 * 1024 * 1024  # bytes of a file that is read whole
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -41,11 +41,6 @@ class Case(_Told):
     id: str = Field(min_length=1)
     messages: tuple[Message, ...]
     reference: str | None = None
-
-
-class Response(_Told):
-    id: str = Field(min_length=1)
-    response: str
 
 
 class Shown(_Told):
@@ -176,41 +171,25 @@ def references(cases: Iterable[Case]) -> dict[str, str]:
 
 def read_cases(path: Path) -> list[Case]:
     """JSONL of {id, messages, reference?}. Errors: `SourceError`."""
-    return list(_read_lines(path, Case).values())
-
-
-def read_responses(path: Path) -> dict[str, str]:
-    """JSONL of {id, response}, by id. Errors: `SourceError`."""
-    return {name: told.response for name, told in _read_lines(path, Response).items()}
-
-
-Row = TypeVar("Row", Case, Response)
-
-
-def _read_lines(path: Path, kind: type[Row]) -> dict[str, Row]:
-    found: dict[str, Row] = {}
-    for number, line in enumerate(_read(path).splitlines(), start=1):  # bytes: only \n and \r end a line
+    found: dict[str, Case] = {}
+    for number, line in enumerate(read_whole(path).splitlines(), start=1):  # bytes: only \n and \r end a line
         if not line.strip():
             continue
         try:
-            row = kind.model_validate(orjson.loads(line))
+            case = Case.model_validate(orjson.loads(line))
         except orjson.JSONDecodeError:
             raise SourceError("is not JSON", file=str(path), row=number, hint="One JSON object a line.") from None
         except ValidationError as error:
             raise _unfit(error, path, number) from None
-        if row.id in found:
-            raise SourceError(f"the id {row.id!r} occurs twice", file=str(path), row=number)
-        found[row.id] = row
-    return found
+        if case.id in found:
+            raise SourceError(f"the id {case.id!r} occurs twice", file=str(path), row=number)
+        found[case.id] = case
+    return list(found.values())
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise SourceError(f"is larger than {LARGEST:,} bytes", file=str(path))
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", file=str(path), hint="Check the path.") from None
+def read_responses(path: Path) -> dict[str, str]:
+    """JSONL of {id, response}, by id. Errors: `SourceError`."""
+    return read_texts(path)
 
 
 def _unfit(error: ValidationError, path: Path, row: int | None = None) -> SourceError:
@@ -248,7 +227,7 @@ def read_key(path: Path) -> Key:
 
 def _read_document(path: Path, kind: type[Document], hint: str) -> Document:
     try:
-        return kind.model_validate(orjson.loads(_read(path)))
+        return kind.model_validate(orjson.loads(read_whole(path)))
     except orjson.JSONDecodeError:
         raise SourceError("is not JSON", file=str(path), hint=hint) from None
     except ValidationError as error:

@@ -1,14 +1,13 @@
 """Table 5: several systems' responses to the same cases beside each other, with bootstrap confidence intervals."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from smile_async.chatbot import metrics
+from smile_async.chatbot.answer_lines import REFERENCE, read_texts
 from smile_async.errors import UsageError
 
 RESAMPLES = 1_000
@@ -167,10 +166,10 @@ def read_answered(cases: Path, responses: Mapping[str, Path], *, missing: Missin
     A case without a system's response is refused (`UsageError` names some), counts as an empty response, or is left out
     for all systems. Responses to other cases are refused: they belong to another test set.
     """
-    wanted = dict(_texts(cases, "reference"))
+    wanted = read_texts(cases, REFERENCE)
     if not wanted:
         raise UsageError(f"{cases} holds no case.")
-    told = {name: dict(_texts(path, "response")) for name, path in responses.items()}
+    told = {name: read_texts(path) for name, path in responses.items()}
     for name, found in told.items():
         if foreign := [one for one in found if one not in wanted]:
             raise UsageError(f"{responses[name]} answers cases that are not in {cases}: {_named(foreign)}.")
@@ -193,27 +192,3 @@ def read_answered(cases: Path, responses: Mapping[str, Path], *, missing: Missin
 
 def _named(ids: Sequence[str]) -> str:
     return ", ".join(ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
-
-
-def _texts(path: Path, field: str) -> Iterator[tuple[str, str]]:
-    """(id, text) of each line. Raises `UsageError` with file and line."""
-    seen: set[str] = set()
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise UsageError(f"{path}, line {number}: is no JSON: {error}.") from None
-            if not (isinstance(row, dict) and isinstance(row.get(field), str) and "id" in row):
-                raise UsageError(f"{path}, line {number}: needs an id and a text {field!r}.")
-            name = str(row["id"])
-            if name in seen:
-                raise UsageError(f"{path}, line {number}: the id {name!r} is there already.")
-            seen.add(name)
-            yield name, row[field]

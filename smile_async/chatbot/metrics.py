@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from smile_async.errors import MissingExtraError
@@ -130,6 +131,12 @@ def bert_score(
         float(next(found)) if one.strip() and other.strip() else 0.0
         for one, other in zip(responses, references, strict=True)
     ]
+
+
+def require_metrics() -> None:
+    """Raises `MissingExtraError` when a part of it is not installed. Imports nothing."""
+    if any(find_spec(name) is None for name in ("nltk", "sacrebleu", "rapidfuzz", "numpy")):
+        raise MissingExtraError("Automatic evaluation", "metrics")
 
 
 def _part(module: str, extra: str = "metrics") -> Any:

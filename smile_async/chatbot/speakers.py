@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from smile_async.chatbot.conversation import messages_of
+from smile_async.chatbot.drawn_tokens import DrawnTokens
 from smile_async.chatbot.sessions import Turn
-from smile_async.engine.job import Request
+from smile_async.engine.job import Reply, Request, Usage
 from smile_async.errors import UsageError
 from smile_async.settings import Endpoint, Sampling, Timeouts
 
@@ -182,6 +183,37 @@ class HuggingFaceSpeaker:
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
         return read(), thread
+
+    def answers(self, asked: Sequence[Sequence[Turn]], *, seeds: Sequence[int], told: threading.Event) -> list[Reply]:
+        """Whole answers to several conversations at once, each sampled by its own seed. Blocks, and ends early when
+        `told` is set."""
+        import torch
+        from transformers import StoppingCriteriaList
+
+        prompts = [self._tokens.prompt(turns) for turns in asked]
+        longest = max(map(len, prompts))
+        rows = [[self._tokenizer.pad_token_id] * (longest - len(one)) + one for one in prompts]
+        seen = [[0] * (longest - len(one)) + [1] * len(one) for one in prompts]
+        arguments = self._arguments()
+        temperature, top_p = arguments.pop("temperature", None), arguments.pop("top_p", None)
+        drawn = [DrawnTokens(temperature, top_p or 1.0, seeds)] if temperature else []
+        with torch.inference_mode():
+            written = self._model.generate(
+                input_ids=torch.tensor(rows, device=self._model.device),
+                attention_mask=torch.tensor(seen, device=self._model.device),
+                stopping_criteria=StoppingCriteriaList([lambda *_, **__: told.is_set()]),
+                logits_processor=drawn,
+                **(arguments | {"do_sample": False}),
+            )[:, longest:].tolist()
+        ends = set(arguments["eos_token_id"])
+        return [self._reply(len(one), tokens, ends) for one, tokens in zip(prompts, written, strict=True)]
+
+    def _reply(self, prompt: int, tokens: list[int], ends: set[int]) -> Reply:
+        """What follows an end token pads the batch."""
+        end = next((place for place, token in enumerate(tokens) if token in ends), None)
+        text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        usage = Usage(prompt, len(tokens) if end is None else end + 1)
+        return Reply(text, finish_reason="length" if end is None else "stop", usage=usage, model=self.name)
 
     def _arguments(self) -> dict[str, Any]:
         sampled = bool(self._sampling.temperature)

@@ -57,6 +57,7 @@ COMMANDS: dict[str, Named] = {
     "vote": Named("human", CHATBOT, "Serve the labelling page on this machine: each rater opens the link that is printed for them."),
     "tally": Named("human", CHATBOT, "Count votes: majorities, win and loss rates, Fleiss' kappa, position bias (Figure 6)."),
     "label-studio": Named("human", CHATBOT, "Ballots as a Label Studio project, and its annotations back as votes."),
+    "reproduce-chatbot": Named("reproduce_chatbot", CHATBOT, "Section 6 in one command: sessions, LoRA, answers, Table 5, ballots; the same command again goes on."),
     "local": Named("servers", SERVERS, "Serve a model on this machine (llama.cpp), OpenAI-compatible, until Ctrl-C."),
     "simulate": Named("servers", SERVERS, "Serve a simulated OpenAI-compatible endpoint with limits and faults."),
 }

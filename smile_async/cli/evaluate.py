@@ -34,6 +34,10 @@ def evaluate(
         typer.Option(metavar="ENCODER", help="also BERTScore, by this model or folder; the paper: BAAI/bge-m3"),
     ] = None,
     layer: Annotated[int | None, typer.Option(help="of the encoder; default the last")] = None,
+    cosine: Annotated[
+        bool,
+        typer.Option("--cosine", help="also the cosine by the embedded multilingual-e5-small: no BERTScore"),
+    ] = False,
     missing: Annotated[str, typer.Option(help="cases without a response: refuse, empty (no words), skip")] = "refuse",
     resamples: Annotated[int, typer.Option(min=1, help="of the bootstrap")] = 1_000,
     seed: Annotated[int, typer.Option(help="of the bootstrap")] = 1234,
@@ -51,6 +55,10 @@ def evaluate(
             raise typer.BadParameter(f"{value!r}: one of {', '.join(choices)}", param_hint=flag)
     answered = evaluation.read_answered(cases, named_files(responses), missing=missing)  # type: ignore[arg-type]
     more: dict[str, Scorer] = {}
+    if cosine:
+        from smile_async.chatbot.cosine import COSINE, CosineScorer
+
+        more[COSINE] = CosineScorer()
     if bert_score is not None:
         encoder = bert_score
         more[f"bert-score {Path(encoder).name}"] = lambda wanted, told: metrics.bert_score(

@@ -74,7 +74,7 @@ def sft(
         opened,
         out,
         format,  # type: ignore[arg-type]
-        system_prompt=_system(system),
+        system_prompt=system_prompt(system),
         roles=opened.roles,
         limits=HistoryLimits(history.turns, history.max_tokens) if limited else None,
         count_tokens=_counter(history.tokenizer) if history.tokenizer else None,
@@ -86,7 +86,7 @@ def sft(
     print_json(asdict(report)) if json else sys.stdout.write(_sft_text(report))
 
 
-def _system(told: str) -> str | None:
+def system_prompt(told: str) -> str | None:
     from smile_async.corpus.formats import paper_system_prompt
 
     papers = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
@@ -180,12 +180,12 @@ def train(
     named = asdict(lora) | asdict(steps) | {"base": base, "trust_remote_code": trust_remote_code}
     named["learning_rate"], named["gradient_checkpointing"] = named.pop("lr"), named.pop("checkpointing")
     settings = training.TrainingSettings(**named)
-    report = training.train(sessions, out, settings, notify=to_stderr, on_point=_tell)
+    report = training.train(sessions, out, settings, notify=to_stderr, on_point=tell_loss)
     if training.is_first_process():
         print_json(asdict(report)) if json else sys.stdout.write(_train_text(report))
 
 
-def _tell(point: "Point", steps: int, seconds_left: float | None) -> None:
+def tell_loss(point: "Point", steps: int, seconds_left: float | None) -> None:
     from smile_async.cli.figures import duration
     from smile_async.cli.watch import to_stderr
 

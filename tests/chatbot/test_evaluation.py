@@ -100,9 +100,9 @@ def test_cases_without_a_response_are_refused_or_empty_or_left_out_for_all(tmp_p
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ('{"id": 1, "response": "a"}\n{"id": 1, "response": "b"}\n', "line 2: the id '1' is there already"),
-        ('{"id": 1}\n', "line 1: needs an id and a text 'response'"),
-        ("{torn", "line 1: is no JSON"),
+        ('{"id": 1, "response": "a"}\n{"id": 1, "response": "b"}\n', "row 2: the id 1 occurs twice"),
+        ('{"id": 1}\n', "row 1: needs an id and a text 'response'"),
+        ("{torn", "row 1: is not JSON"),
         ('{"id": 9, "response": "a"}\n', "not in"),
     ],
 )

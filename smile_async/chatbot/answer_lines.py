@@ -1,0 +1,42 @@
+"""Files of one JSON object a line, each with an id and a text: a system's responses, or the cases' references."""
+
+from pathlib import Path
+
+import orjson
+
+from smile_async.errors import SourceError
+
+LARGEST = 256 * 1024 * 1024  # bytes of a file that is read whole
+RESPONSE, REFERENCE = "response", "reference"
+
+
+def read_texts(path: Path, field: str = RESPONSE) -> dict[str, str]:
+    """JSONL of {id, `field`, ...}: the texts by id, in the file's order; a number as id is the same as its digits.
+
+    Raises `SourceError` with the line; never with what stands there, for that may be a person's words.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(read_whole(path).splitlines(), 1):  # bytes: only \n and \r end a line
+        if not line.strip():
+            continue
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise SourceError("is not JSON", file=str(path), row=number, hint="One JSON object a line.") from None
+        name, text = (row.get("id"), row.get(field)) if isinstance(row, dict) else (None, None)
+        if not isinstance(name, str | int) or isinstance(name, bool) or name == "" or not isinstance(text, str):
+            raise SourceError(f"needs an id and a text {field!r}", file=str(path), row=number)
+        if str(name) in found:
+            raise SourceError(f"the id {name!r} occurs twice", file=str(path), row=number)
+        found[str(name)] = text
+    return found
+
+
+def read_whole(path: Path) -> bytes:
+    """Errors: `SourceError`."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise SourceError(f"is larger than {LARGEST:,} bytes", file=str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", file=str(path), hint="Check the path.") from None
