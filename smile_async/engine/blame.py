@@ -66,4 +66,5 @@ def elsewhere(
         return Again(0.0), math.inf
     if all(other.silence.spent for other in others):
         return decision, None
-    return Again(0.0), max(failure.retry_after or 0.0, rest)
+    nowhere = all(other.name in job.unfit for other in others)  # too large for all that answer
+    return SetAside(str(FailureKind.TOO_LARGE)) if nowhere else Again(0.0), max(failure.retry_after or 0.0, rest)

@@ -100,6 +100,7 @@ class FoundLimits:
     _ramp_from: float | None = None
     _found: _Found | None = None
     _empty: bool = False  # nothing was admitted between the last two refusals
+    _baffled: bool = False  # the same, and nothing since
     _quietly: int = 0  # requests since the last refusal
     _in_vain: int = 0  # refusals in a row in spite of what had been found
     _senseless: int = SENSELESS
@@ -119,7 +120,12 @@ class FoundLimits:
     def admits_nothing(self) -> bool:
         """It refused twice in a row, and nothing between: whoever is asked next should be another row, for it may be
         these that it minds, not their number."""
-        return self._empty and self._ramp_from is not None
+        return self._baffled and self._ramp_from is not None
+
+    def answered(self, sent: Sent) -> None:
+        """One that had left with `sent` was answered: since the last refusal something has been admitted."""
+        if self._baffled and self._refusals and sent.at > self._refusals[-1].at:
+            self._baffled = False
 
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more may go in the slow approach after a refusal."""
@@ -219,13 +225,19 @@ class FoundLimits:
             refusal.in_flight = min(refusal.in_flight, refusals.pop().in_flight)
             again = True
         refusals.append(refusal)
-        self._empty = again
+        self._empty = self._baffled = again
         if again:
             return None
         return self._explain() if self._found is None else self._again(refusal)
 
     def _admitted(self, until: float, period: float) -> int:
-        return sum(sent.count for sent in self._log if until - period < sent.at <= until)
+        admitted = 0
+        for sent in reversed(self._log):  # a log of minutes, of which the last second may be asked
+            if sent.at <= until - period:
+                break
+            if sent.at <= until:
+                admitted += sent.count
+        return admitted
 
     def _counted(self, at: float) -> tuple[int, tuple[int, ...]]:
         """Admitted before then: ever, and in each period before."""
@@ -273,7 +285,9 @@ class FoundLimits:
         return finding
 
     def _rate(self) -> float | None:
-        """The rate between the last two refusals."""
+        """The rate between the last two refusals; None where one was too long ago to be remembered."""
+        if len(self._refusals) < 2:
+            return None
         before, after = list(self._refusals)[-2:]
         passed, admitted = after.at - before.at, after.total - before.total
         return admitted / passed if passed > 0 and admitted >= ENOUGH else None

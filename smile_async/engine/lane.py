@@ -166,6 +166,7 @@ class Lane:
     def replied(self, taken: Taken, latency: float) -> None:
         now = self.clock()
         self.concurrency.answered(taken.stamp, latency, now)
+        self.found.answered(taken.sent)
         if (finding := self.found.grow(now)) is not None:
             self._act_on(finding, "nobody refused for a while: a little more is tried")
         if self.concurrency.changes:
@@ -206,6 +207,10 @@ class Lane:
         """What was found of a limit that nobody had named."""
         now, window, before = self.clock(), self._found_window, math.inf
         if finding.what == "places":
+            if window is not None:  # it was thought to be one: nobody would look after it any more
+                self.windows.remove(window)
+                self._found_window = None
+                self.changes.append(Change(now, _label(window), window.limit, math.inf, "it is the number in flight"))
             self.concurrency.met(int(finding.value), now)
             self._note()
             return

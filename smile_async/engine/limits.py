@@ -18,6 +18,14 @@ from smile_async.engine.lane import IN_FLIGHT, Lane, Taken, Wait
 DEVIATIONS = 4.5  # of the sum of tokens in flight: what of the token limit stays free for answers longer than expected
 
 
+class NoRoomThereError(Exception):
+    """The endpoints that the row may yet be asked at have no room for `wait` seconds, and others have."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
 class BudgetSpentError(Exception):
     """The next request might cost more than is left, `ceiling_usd`, and nothing in flight can give any back."""
 
@@ -147,7 +155,8 @@ class Gate:
         """Wait until every limit of some endpoint admits the request, then count it in there; not at the one to
         `avoid`, where another has room, nor at those that are `unfit` while there is another.
 
-        Raises `BudgetSpentError` when the budget cannot admit it even after all in flight have been settled.
+        Raises `BudgetSpentError` when the budget cannot admit it even after all in flight have been settled, and
+        `NoRoomThereError` where only an endpoint that it is `unfit` for has room: another may be asked meanwhile.
         """
         expected = self.estimate.expect(request)
         while True:
@@ -157,11 +166,12 @@ class Gate:
                     raise BudgetSpentError(min(self._ceiling(lane, request) for lane in self.lanes))
                 await self.change(what="budget")
                 continue
-            if unfit:
-                lanes = tuple([lane for lane in lanes if lane.name not in unfit and not lane.retired]) or lanes
-            lane, wait = self._choose(lanes, expected, avoid)
+            fit = tuple([lane for lane in lanes if lane.name not in unfit and not lane.retired]) if unfit else lanes
+            lane, wait = self._choose(fit or lanes, expected, avoid)
             if wait[0] <= 0:
                 break
+            if fit and len(fit) < len(lanes) and self._choose(lanes, expected, avoid)[1][0] <= 0:
+                raise NoRoomThereError(wait[0])
             await self.change(*wait)
         ceiling_usd = self._ceiling(lane, request)
         self._number += 1

@@ -22,7 +22,7 @@ from smile_async.engine.feed import Feed
 from smile_async.engine.job import PERHAPS_BILLED, REFUSED, Failure, FailureKind, Reply, Request
 from smile_async.engine.lane import Lane
 from smile_async.engine.ledger import Batch, Ledger
-from smile_async.engine.limits import Admission, BudgetSpentError, Gate
+from smile_async.engine.limits import Admission, BudgetSpentError, Gate, NoRoomThereError
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
     CHARGED,
@@ -49,6 +49,7 @@ from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
 ANOTHER_FIRST = 0.2  # seconds that a refused row waits longer than others
+LOOK_AGAIN = 1.0  # seconds, at least, until a row is tried again whose endpoints have no room
 NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
 
 T = TypeVar("T")
@@ -215,6 +216,9 @@ class Runner(Generic[Item, Value]):
                 if self.stopped is not None:  # meanwhile, by the task itself: nothing here has waited to be cancelled
                     return
                 admission = await self._gate.enter(request, job.avoid, job.unfit)
+            except NoRoomThereError as there:
+                self._queue.push(job, at=self._clock() + min(max(there.wait, LOOK_AGAIN), self._policy.max_wait))
+                continue
             except BudgetSpentError as error:
                 self.stop(StopRun("budget", self._gate.no_room(error.ceiling_usd)))
                 return

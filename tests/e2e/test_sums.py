@@ -54,7 +54,7 @@ UNANSWERED: dict[str, str] = {
     Fault.RATE_LIMITED: "rate-limited",
     Fault.RATE_LIMITED_BARE: "rate-limited",
     Fault.SERVER_ERROR: "server-error",
-    Fault.BAD_GATEWAY: "server-error",
+    Fault.BAD_GATEWAY: "gateway-error",
     Fault.UNAVAILABLE: "overloaded",
     Fault.CONTENT_FILTER: "content-filter",
     Fault.RESET: "disconnected",

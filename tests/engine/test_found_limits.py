@@ -1,13 +1,18 @@
 """A server that says nothing of its limits: within ten percent of its best after a minute, one in a hundred refused."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from smile_async.settings import Limits
+from smile_async.engine.found_limits import Finding
+from smile_async.engine.job import FailureKind, Request
+from smile_async.engine.lane import Lane, Served
+from smile_async.settings import Limits, Prices
 from smile_async.simulate.limits import SlidingWindow, TokenBucket
-from tests.engine.asking import query
+from smile_async.testing import Answer, ScriptedProvider, replying
+from tests.engine.asking import ask_all, fail, query, rows, word
 from tests.engine.refusing_server import RefusingServer, ask_for
 
 SERVERS: dict[str, tuple[Callable[[], RefusingServer], float]] = {
@@ -77,3 +82,43 @@ def test_a_limit_that_the_user_took_for_twice_as_large_is_found_too(
     ask_for(240.0, tmp_path, server, Limits(requests_per_minute=1_200))
     assert sum(server.per_minute(4)[1:]) / 3 >= 540
     assert server.refused_share <= 0.02
+
+
+@pytest.mark.parametrize("limit", [60, 120])
+def test_a_refusal_long_after_the_last_is_compared_with_nothing(tmp_path: Path, limit: int) -> None:
+    """Slow buckets are tried a little higher minutes after the last refusal, when that is forgotten."""
+    server = RefusingServer(TokenBucket(limit, 60), latency=1.0)
+    ask_for(1_500.0, tmp_path, server)
+    assert sum(server.per_minute(25)[1:]) / 24 >= 0.9 * limit
+
+
+def test_what_was_refused_comes_again_soon_after_an_outage_of_refusals(tmp_path: Path) -> None:
+    """Half a minute of refusals, then every tenth row breaks a rule once: none waits for the end of the source."""
+    seen: set[str] = set()
+    waited: list[int] = []
+
+    def script(request: Request, number: int) -> Answer:
+        if asyncio.get_running_loop().time() < 30:
+            return fail(FailureKind.RATE_LIMITED)
+        row = word(request)
+        if row.endswith("7") and row not in seen:
+            seen.add(row)
+            return replying("bad: rule")
+        if row.endswith("7"):
+            waited.append(number)
+        return replying("good")
+
+    provider = ScriptedProvider(script, latency=1.0)
+    report = ask_all(tmp_path, rows(1_000), provider, limits=Limits(requests_per_minute=600))
+    assert report.counts.accepted == 1_000
+    assert len(waited) == 100
+    assert sorted(waited)[50] < 0.75 * len(provider.asked)  # not all at the end
+
+
+def test_a_window_that_turns_out_to_be_places_is_kept_to_no_more() -> None:
+    lane = Lane(Served(ScriptedProvider(lambda _request, _number: replying("good"))), Limits(), Prices(), lambda: 0.0)
+    lane._act_on(Finding("window", 10, 60.0), "refused")
+    assert [window.limit for window in lane.windows] == [10]
+    lane._act_on(Finding("places", 5), "refused")
+    assert lane.windows == []
+    assert lane.concurrency.limit == 5

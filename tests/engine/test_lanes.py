@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,29 @@ def test_no_more_in_flight_than_told_in_all_and_none_above_an_endpoints_own_quot
     assert early == pytest.approx(80, abs=6)  # two a second
     assert isinstance(served[0].provider, ScriptedProvider)
     assert served[0].provider.most_in_flight <= 2
+
+
+def too_large_for(name: str, words: set[str], *, latency: float = 1.0, **more: Any) -> Served:
+    def script(request: Request, _number: int) -> Answer:
+        return fail(FailureKind.TOO_LARGE) if word(request) in words else GOOD
+
+    return Served(ScriptedProvider(script, latency=latency), name, **more)
+
+
+def test_a_row_that_only_a_slow_endpoint_can_answer_holds_no_other_back(tmp_path: Path) -> None:
+    """Two rows of 200 are too large for a; b answers in 300 s, one at a time. a is asked all the while."""
+    large = {rows(200)[5], rows(200)[6]}
+    a = too_large_for("a", large, quota=Quota(concurrency=4))
+    b = serving("b", latency=300.0, quota=Quota(concurrency=1))
+    report = ask_all(tmp_path, rows(200), [a, b])
+    assert (report.state, report.counts.accepted) == ("done", 200)
+    times = asked(a)
+    assert max(after - before for before, after in pairwise(times)) < 5.0
+
+
+def test_a_row_too_large_for_all_that_answer_is_set_aside_when_the_other_never_does(tmp_path: Path) -> None:
+    large = {rows(100)[5]}
+    a = too_large_for("a", large, quota=Quota(concurrency=4))
+    b = serving("b", down=(0.0, 1e9), failure=fail(FailureKind.CONNECT), quota=Quota(concurrency=1))
+    report = ask_all(tmp_path, rows(100), [a, b])
+    assert (report.state, report.counts.accepted, report.counts.reasons) == ("done", 99, {"too-large": 1})
