@@ -126,6 +126,7 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         expected = account.read_meta(reader, "expected_rows")
         stopped = account.read_meta(reader, "stopped") or {}
         asked = _asked(reader)
+        running = running or is_locked(folder)  # and again: one that starts meanwhile was not killed either
         remarks = account.read_remarks(reader)
         requests, tokens, ended = account.read_rates(reader, now - RECENT, now)
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Generic
 from smile_async import run_folder
 from smile_async.answering import Embeddings, answering
 from smile_async.engine import account, schema
-from smile_async.engine.events import Listener
+from smile_async.engine.events import Event, Listener, RunStarted
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge
 from smile_async.engine.run import RunReport, StopSwitch, run
 from smile_async.engine.task import Item, Task, Value
-from smile_async.errors import RunInUseError, RunMismatchError
+from smile_async.errors import RunMismatchError
 from smile_async.notes import Whom, endpoint_notes
 from smile_async.options import Options
 from smile_async.run_folder import ASIDE, Files, aside_lines
@@ -126,7 +126,7 @@ async def ask_all(
 ) -> RunReport:
     """What `run_task` and `generate_corpus` have in common: only these `keeping.notes` and `keeping.files` are kept,
     and `sampling` is what counts."""
-    notify, files = following.notify, keeping.files
+    notify, files, started = following.notify, keeping.files, _Started(following.listener)
     asking = answering(provider, sampling, options, following.client, notify, embeddings=embeddings)
     async with asking as (asked, limits):
         try:
@@ -139,22 +139,33 @@ async def ask_all(
                 retry=options.retry,
                 prices=options.prices,
                 notes=keeping.notes,
-                listener=following.listener,
+                listener=started,
                 stop=following.stop,
                 pulse=following.pulse,
                 retry_reasons=following.retry_reasons,
                 deterministic=following.deterministic,
             )
-        except (RunInUseError, RunMismatchError):
-            raise  # another's run: it stays as it is
         except BaseException:
-            run_folder.write_what_there_is(folder, notify, files)
+            if started.yes:  # else it may be another's run, which stays as it is
+                run_folder.write_what_there_is(folder, notify, files)
             raise
     if report.state == "done":
         run_folder.write_results(folder, files)
     else:
         run_folder.write_what_there_is(folder, notify, files)
     return report
+
+
+class _Started:
+    """Hears with the listener whether the run began: then its folder is known to be this task's and nobody else's."""
+
+    def __init__(self, listener: Listener | None) -> None:
+        self.yes, self._listener = False, listener
+
+    def __call__(self, event: Event) -> None:
+        self.yes = self.yes or isinstance(event, RunStarted)
+        if self._listener is not None:
+            self._listener(event)
 
 
 def results(folder: str | Path, task: Task[Item, Value]) -> Iterator[tuple[Item, Value]]:

@@ -1,8 +1,16 @@
-"""What is told of a run whose machine had its clock set back."""
+"""What is told of a run whose machine had its clock set back, and of one that starts while it is looked at."""
 
+import sqlite3
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
+import pytest
+from filelock import FileLock
+
+from smile_async.engine import account, schema
 from smile_async.engine.ledger import WIDTHS, Ledger
+from smile_async.engine.lock import LOCK
 from smile_async.run_folder import read_status
 from smile_async.testing import run_virtual
 
@@ -21,3 +29,28 @@ def test_what_lies_in_the_future_is_no_rate_of_the_last_minute(tmp_path: Path) -
     status = read_status(tmp_path, now=1_000.0)
 
     assert (status.requests_per_minute, status.tokens_per_minute) == (2.0, 100.0)
+
+
+def test_a_run_that_starts_between_the_look_at_the_lock_and_the_counts_was_not_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request has left when the counts are read: it is in flight, not lost."""
+
+    async def made() -> None:
+        await Ledger.open(tmp_path, {}, threaded=False).close()
+
+    run_virtual(made())
+    read_account = account.read_account
+    with ExitStack() as run:
+
+        def started_meanwhile(reader: sqlite3.Connection) -> Any:
+            run.enter_context(FileLock(tmp_path / LOCK))
+            with closing(schema.open_writer(tmp_path)) as writer:
+                writer.execute("INSERT INTO flights(attempt, ordinal, sent_at) VALUES(1, 0, 1.0)")
+            return read_account(reader)
+
+        monkeypatch.setattr(account, "read_account", started_meanwhile)
+        status = read_status(tmp_path)
+
+    assert (status.state, status.stopped_by) == ("running", "")
+    assert (status.counts.in_flight, status.counts.perhaps_billed) == (1, 0)

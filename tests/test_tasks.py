@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 import orjson
 import pytest
 
+from smile_async.engine.events import RunStarted
 from smile_async.engine.job import FailureKind, Message, Reply, Request
 from smile_async.engine.run import RunReport, StopSwitch
 from smile_async.engine.task import Accepted, Rejected, Task
-from smile_async.errors import RunMismatchError
+from smile_async.errors import RunMismatchError, SettingsError
 from smile_async.options import Options
 from smile_async.pipeline import resume_corpus
 from smile_async.run_folder import export_corpus, read_status, records
-from smile_async.settings import Endpoint, RetryPolicy
+from smile_async.settings import Endpoint, Limits, RetryPolicy
 from smile_async.task_note import NotDialoguesError
 from smile_async.tasks import Following, Keeping, rejudge_task, results, run_task, set_aside
 from smile_async.testing import Script, ScriptedProvider, replying, run_virtual
@@ -142,6 +144,48 @@ def test_a_stopped_run_has_its_results_so_far_and_says_how_to_go_on(tmp_path: Pa
     assert (status.task, status.go_on) == ("shouting", "Go on with: smile shout w r")
     assert status.files == ("loud.jsonl", "set-aside.jsonl")
     assert status.as_json()["task"] == "shouting"
+
+
+def test_a_call_that_is_refused_before_the_folder_is_looked_at_leaves_another_runs_folder_alone(tmp_path: Path) -> None:
+    """A budget without prices is refused before the ledger is opened: nobody knows yet whose folder it is."""
+    ask(tmp_path, ["one", "seventeen"])
+    (tmp_path / "set-aside.jsonl").unlink()
+    before = sorted(tmp_path.iterdir())
+    asking = run_task(
+        replace(shouting(), name="whispering"), ["one"], tmp_path,
+        provider=ScriptedProvider(upper), options=Options(limits=Limits(budget_usd=1.0)),
+        keeping=Keeping(files={"vectors.jsonl": lambda _reader: iter([b"{}"])}),
+        following=Following(deterministic=random.Random(1)),
+    )  # fmt: skip
+
+    with pytest.raises(SettingsError, match="A budget needs prices"):
+        run_virtual(asking)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_run_that_began_and_was_broken_off_has_its_results_written(tmp_path: Path) -> None:
+    """The third item cannot be had, which is a `SettingsError` as well, but this run had begun: its results are there
+    anew. The listener hears what it would hear without us."""
+    ask(tmp_path, ["one", "two"])
+    heard: list[Any] = []
+
+    def words() -> Iterator[str]:
+        yield from ("one", "two")
+        raise SettingsError("no third")
+
+    def lines(reader: Any) -> Any:
+        yield from (value + b"\n" for (value,) in reader.execute("SELECT value FROM results").fetchall())
+
+    asking = run_task(
+        shouting(), words(), tmp_path,
+        provider=ScriptedProvider(upper), options=ONE_TRY, keeping=Keeping(files={"loud.jsonl": lines}),
+        following=Following(listener=heard.append, deterministic=random.Random(1)),
+    )  # fmt: skip
+
+    with pytest.raises(SettingsError, match="no third"):
+        run_virtual(asking)
+    assert sorted((tmp_path / "loud.jsonl").read_bytes().split()) == [b'"ONE"', b'"TWO"']
+    assert isinstance(heard[0], RunStarted)
 
 
 def test_what_is_for_dialogues_says_which_command_is_this_runs(tmp_path: Path) -> None:

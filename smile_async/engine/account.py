@@ -14,6 +14,7 @@ from smile_async.engine.kinds import PERHAPS_BILLED, FailureKind
 ACCEPTED = "accepted"
 SET_ASIDE = "set-aside"
 SALVAGED = "salvaged:"
+PAGE = 256  # rows that are read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,11 +314,10 @@ def read_meta(connection: sqlite3.Connection, key: str) -> Any:
     return None if found is None else orjson.loads(found[0])
 
 
-def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator[PendingRow]:
+def pending_rows(connection: sqlite3.Connection, *, page: int = PAGE) -> Iterator[PendingRow]:
     """Rows that were read, have no outcome and wait in no batch, in order.
 
-    The list is made once, in a temporary table, and read by pages: an open cursor would keep the ledger's log from
-    being folded back for as long as the rows take to be asked.
+    The list is made once, in a temporary table: to make it takes a walk over all attempts.
     """
     since = read_meta(connection, "budget_from") or 0
     connection.execute("DROP TABLE IF EXISTS temp.waiting")
@@ -330,53 +330,69 @@ def pending_rows(connection: sqlite3.Connection, *, page: int = 256) -> Iterator
            GROUP BY r.ordinal""",
         (since,),
     )
+    rows = _paged(
+        connection,
+        """SELECT w.ordinal, r.row_id, r.item, w.replies, w.failures FROM temp.waiting w
+           JOIN rows r ON r.ordinal = w.ordinal WHERE w.ordinal > ? ORDER BY w.ordinal LIMIT ?""",
+        page,
+    )
+    for ordinal, row_id, item, replies, failures in rows:
+        yield PendingRow(ordinal, row_id, bytes(item), int(replies), int(failures))
+
+
+def _paged(connection: sqlite3.Connection, statement: str, page: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of a statement that begin with their ordinals; it takes the last one that was had, and how many to give.
+
+    By pages: an open cursor would keep the ledger's log from being folded back for as long as the caller takes.
+    """
     last = -1
     while True:
-        rows = connection.execute(
-            """SELECT w.ordinal, r.row_id, r.item, w.replies, w.failures FROM temp.waiting w
-               JOIN rows r ON r.ordinal = w.ordinal WHERE w.ordinal > ? ORDER BY w.ordinal LIMIT ?""",
-            (last, page),
-        ).fetchall()
-        for ordinal, row_id, item, replies, failures in rows:
-            last = ordinal
-            yield PendingRow(ordinal, row_id, bytes(item), int(replies), int(failures))
+        rows = connection.execute(statement, (last, page)).fetchall()
+        yield from rows
         if len(rows) < page:
             return
+        last = rows[-1][0]
 
 
-def result_rows(connection: sqlite3.Connection) -> Iterator[ResultRow]:
+def result_rows(connection: sqlite3.Connection, *, page: int = PAGE) -> Iterator[ResultRow]:
     """Accepted rows with their values, in the source's order."""
-    rows = connection.execute(
-        """SELECT r.row_id, r.source_id, r.item, s.value, o.note
+    rows = _paged(
+        connection,
+        """SELECT s.ordinal, r.row_id, r.source_id, r.item, s.value, o.note
            FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
+           WHERE o.state = 'accepted' AND s.ordinal > ? ORDER BY s.ordinal LIMIT ?""",  # CROSS keeps the tables' order
+        page,
     )
-    for row_id, source_id, item, value, note in rows:
+    for _, row_id, source_id, item, value, note in rows:
         yield ResultRow(row_id, source_id, bytes(item), bytes(value), tuple(note.split()))
 
 
-def result_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes, str]]:
+def result_values(connection: sqlite3.Connection, *, page: int = PAGE) -> Iterator[tuple[str, str, bytes, str]]:
     """Row id, source id, value and flags of the accepted rows, in the source's order, without their items."""
-    rows = connection.execute(
-        """SELECT r.row_id, r.source_id, s.value, o.note
+    rows = _paged(
+        connection,
+        """SELECT s.ordinal, r.row_id, r.source_id, s.value, o.note
            FROM results s CROSS JOIN rows r ON r.ordinal = s.ordinal CROSS JOIN outcomes o ON o.ordinal = s.ordinal
-           WHERE o.state = 'accepted' ORDER BY s.ordinal"""  # CROSS keeps the order of the tables: no sort of all texts
+           WHERE o.state = 'accepted' AND s.ordinal > ? ORDER BY s.ordinal LIMIT ?""",  # CROSS keeps the tables' order
+        page,
     )
-    for row_id, source_id, value, note in rows:  # not `yield from`: it would close the cursor, perhaps too late
+    for _, row_id, source_id, value, note in rows:
         yield row_id, source_id, bytes(value), note
 
 
-def set_aside_rows(connection: sqlite3.Connection) -> Iterator[SetAsideRow]:
+def set_aside_rows(connection: sqlite3.Connection, *, page: int = PAGE) -> Iterator[SetAsideRow]:
     """Rows that were set aside, in the source's order."""
-    rows = connection.execute(
-        """SELECT r.row_id, r.source_id, r.item, o.reason, coalesce(nullif(o.note, ''), a.detail, ''),
+    rows = _paged(
+        connection,
+        """SELECT o.ordinal, r.row_id, r.source_id, r.item, o.reason, coalesce(nullif(o.note, ''), a.detail, ''),
                   coalesce(p.text, '')
-           FROM outcomes o JOIN rows r ON r.ordinal = o.ordinal
+           FROM outcomes o CROSS JOIN rows r ON r.ordinal = o.ordinal
                 LEFT JOIN attempts a ON a.attempt = o.attempt
                 LEFT JOIN replies p ON p.attempt = o.attempt
-           WHERE o.state = 'set-aside' ORDER BY o.ordinal"""
+           WHERE o.state = 'set-aside' AND o.ordinal > ? ORDER BY o.ordinal LIMIT ?""",
+        page,
     )
-    for row_id, source_id, item, reason, detail, text in rows:
+    for _, row_id, source_id, item, reason, detail, text in rows:
         yield SetAsideRow(row_id, source_id, None if item is None else bytes(item), reason, detail, text)
 
 

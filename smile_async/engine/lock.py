@@ -7,7 +7,7 @@ LOCK = "lock"
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is working on the run. Holds the lock itself for an instant."""
+    """Whether a process is working on the run. Shares the lock for an instant, with others who look."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -17,7 +17,7 @@ def is_locked(folder: Path) -> bool:
     except OSError:
         return _is_held(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two lookers are no worker to each other
     except BlockingIOError:
         return True
     except OSError:  # a file system that has no such locks: filelock knows another way

@@ -9,6 +9,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from array import array
 from collections.abc import Mapping
 from contextlib import suppress
@@ -42,6 +43,9 @@ class E5Provider:
     def __init__(self) -> None:
         require_e5()
         self._child: subprocess.Popen[bytes] | None = None
+        self._ended = 0  # how often: a child that was started before the last end has nobody who waits for it
+        self._closed = False
+        self._hold = threading.Lock()  # of the three above, which the threads change, too
         self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -50,41 +54,58 @@ class E5Provider:
     async def ask(self, request: Request) -> Reply | Failure:
         async with self._turn:
             try:
-                line = await asyncio.to_thread(self._answer, [message.content for message in request.messages])
+                texts = [message.content for message in request.messages]
+                line = await asyncio.to_thread(self._answer, texts, self._ended)
             except BaseException:
                 self._end()  # it still computes what nobody waits for any more
                 raise
-            if line:
+            if line.endswith(b"\n"):  # half a line is of one that was killed while it wrote
                 return _reply(line)
             self._end()
             return Failure(FailureKind.SERVER_ERROR, "the embedding process ended")
 
     async def aclose(self) -> None:
+        """For good: who still waits for a turn gets a failure."""
+        with self._hold:
+            self._closed = True
         self._end()
 
-    def _answer(self, texts: list[str]) -> bytes:
-        """Blocks for as long as the child computes; empty when it has ended."""
-        child = self._child = self._child or _start()
+    def _answer(self, texts: list[str], ended: int) -> bytes:
+        """Blocks for as long as the child computes; without a line's end when it has ended."""
+        child = self._child_of(ended)
+        if child is None:
+            return b""
         assert child.stdin is not None
         assert child.stdout is not None
         try:
             child.stdin.write(json.dumps(texts).encode() + b"\n")  # escaped: orjson refuses half a surrogate
             child.stdin.flush()
-        except OSError:
+            return child.stdout.readline()
+        except (OSError, ValueError):  # ended meanwhile; ValueError: and its pipes are closed
             return b""
-        return child.stdout.readline()
+
+    def _child_of(self, ended: int) -> subprocess.Popen[bytes] | None:
+        """The child at work, or a new one; None when it came too late: a cancel or the close was before it was up."""
+        with self._hold:
+            if self._closed or self._ended != ended:
+                return None
+            if self._child is not None:
+                return self._child
+        child = _start()  # not under the lock: it takes its time, and a cancel does not wait for it
+        with self._hold:
+            if not self._closed and self._ended == ended:
+                self._child = child
+                return child
+        _kill(child)
+        return None
 
     def _end(self) -> None:
         """At once: a thread that waits for the child then reads the end of its output."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            with suppress(OSError):  # what was written and never read
-                if pipe is not None:
-                    pipe.close()
+        with self._hold:
+            child, self._child = self._child, None
+            self._ended += 1
+        if child is not None:
+            _kill(child)
 
 
 def require_e5() -> None:
@@ -102,6 +123,15 @@ def _start() -> subprocess.Popen[bytes]:
         # Threads that wait asleep instead of spinning, where something else takes a core.
         env={**openmp.environment(model_cache()), "OMP_WAIT_POLICY": "passive"},
     )
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        with suppress(OSError):  # what was written and never read
+            if pipe is not None:
+                pipe.close()
 
 
 def _reply(line: bytes) -> Reply | Failure:

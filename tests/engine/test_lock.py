@@ -37,3 +37,20 @@ def test_where_there_are_no_such_locks_filelock_is_asked(tmp_path: Path, monkeyp
         monkeypatch.setattr(fcntl, "flock", refusing_once)
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
+
+
+def test_two_who_look_at_the_same_instant_do_not_see_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second looks while the first holds what it took to look."""
+    fcntl = pytest.importorskip("fcntl")
+    flock, second = fcntl.flock, []
+
+    def and_another_looks(descriptor: int, operation: int) -> None:
+        flock(descriptor, operation)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        second.append(is_locked(tmp_path))
+
+    monkeypatch.setattr(fcntl, "flock", and_another_looks)
+    assert not is_locked(tmp_path)
+    assert second == [False]
