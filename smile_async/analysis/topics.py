@@ -27,6 +27,7 @@ from smile_async.settings import Sampling
 from smile_async.tasks import Following, Keeping, rejudge_task, run_task
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.8)  # Appendix D
+LONGEST_OWN = {"zh": 12, "en": 40}  # characters of a label beyond the 60; the longest of these have 10 and 39
 MAX_TOKENS = 1_024  # of an answer: all 60 names take about 400
 TOPICS = "topics.jsonl"
 LANGUAGE = "language"  # the key under which a run notes it
@@ -47,6 +48,11 @@ def spoken_text(dialogue: Dialogue, roles: RoleMap, language: Language) -> str:
     return "\n".join(f"{labels.get(one.role, f'{one.role}: ')}{one.content}" for one in dialogue.utterances)
 
 
+def is_label(told: str, language: Language) -> bool:
+    """Whether it may be a topic of the annotator's own, and is no piece of a sentence or of a dialogue."""
+    return "：" not in told and len(told) <= LONGEST_OWN[language]
+
+
 def topic_task(language: Language = "zh", *, max_tokens: int = MAX_TOKENS) -> Task[Annotated, Labels]:
     """Figure 11's prompt; an answer is good when it names at least one label, of the 60 or not.
 
@@ -62,7 +68,7 @@ def topic_task(language: Language = "zh", *, max_tokens: int = MAX_TOKENS) -> Ta
         if reply.finish_reason == "length":
             return Rejected("truncated", "the answer was cut off: --max-tokens")
         labels = read_labels(reply.text, topics)
-        if not labels.topics and not labels.others:
+        if not labels.topics and not any(is_label(one, language) for one in labels.others):
             return Rejected("no-topics" if reply.text.strip() else "empty")
         flags = [("none-of-the-60", not labels.topics), ("near-miss", bool(labels.near)), ("prose", labels.prose > 0)]
         return Accepted(labels, tuple(name for name, there in flags if there))

@@ -8,13 +8,17 @@ from smile_async.errors import SourceError
 
 LARGEST = 256 * 1024 * 1024  # bytes of a file that is read whole
 RESPONSE, REFERENCE = "response", "reference"
+RESPONSES = "responses.jsonl"  # in a run's folder
 
 
 def read_texts(path: Path, field: str = RESPONSE) -> dict[str, str]:
     """JSONL of {id, `field`, ...}: the texts by id, in the file's order; a number as id is the same as its digits.
 
-    Raises `SourceError` with the line; never with what stands there, for that may be a person's words.
+    The folder of a run of `smile respond` is as good as its file. Raises `SourceError` with the line; never with what
+    stands there, for that may be a person's words.
     """
+    if field == RESPONSE and (path / RESPONSES).is_file():
+        path = path / RESPONSES
     found: dict[str, str] = {}
     for number, line in enumerate(read_whole(path).splitlines(), 1):  # bytes: only \n and \r end a line
         if not line.strip():

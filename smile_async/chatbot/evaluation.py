@@ -94,7 +94,12 @@ def evaluate(
         if len(texts) != len(references):
             raise UsageError(f"{name} has {len(texts):,} responses to {len(references):,} cases.")
     tokenize = metrics.TOKENS[tokens]
-    scored = {name: _scores(references, texts, tokenize, more or {}) for name, texts in responses.items()}
+    # Metrics of the caller's first: an encoder that cannot be had is told before the others are computed.
+    theirs = {
+        name: {metric: list(scorer(references, texts)) for metric, scorer in (more or {}).items()}
+        for name, texts in responses.items()
+    }
+    scored = {name: _scores(references, texts, tokenize) | theirs[name] for name, texts in responses.items()}
     first = next(iter(scored.values()))
     systems = []
     for name, scores in scored.items():
@@ -114,9 +119,7 @@ def evaluate(
     return Evaluation(len(references), tokens, tuple(systems), formulas)
 
 
-def _scores(
-    references: Sequence[str], responses: Sequence[str], tokenize: metrics.Tokenize, more: Mapping[str, Scorer]
-) -> dict[str, list[float]]:
+def _scores(references: Sequence[str], responses: Sequence[str], tokenize: metrics.Tokenize) -> dict[str, list[float]]:
     """Each metric's score a case; nan where a case has none."""
     scores: dict[str, list[float]] = {name: [] for name in PER_CASE}
     for reference, response in zip(references, responses, strict=True):
@@ -127,7 +130,7 @@ def _scores(
         scores["rouge-l"].append(metrics.rouge_l(wanted, told))
         for order in (1, 2, 3):
             scores[f"distinct-{order}"].append(metrics.own_distinct(told, order))
-    return scores | {name: list(scorer(references, responses)) for name, scorer in more.items()}
+    return scores
 
 
 def figure(scores: Sequence[float], resamples: int = RESAMPLES, seed: int = SEED) -> Figure:

@@ -56,6 +56,10 @@ _INTRODUCED = re.compile(
     rf"(?:我(?:的名字)?(?:叫做?|名叫)|名字(?:叫做?|是)|叫做|(?:他|她|姓名)(?:叫做?|[是:：])|本名)\s{{0,2}}[“\"「]?"
     rf"(?P<name>(?:{_SURNAMES})(?:(?!{_NOT_GIVEN}){_HAN}){{1,2}})"
 )
+_RELATED = re.compile(
+    rf"(?:叫|丈夫|老公|妻子|老婆|爱人|爸爸|妈妈|父亲|母亲|儿子|女儿|朋友|男友|女友|同事|领导|室友|前任|哥哥|姐姐|弟弟|妹妹)"
+    rf"(?P<name>(?:{_SURNAMES})(?:(?!{_NOT_GIVEN}){_HAN}){{1,2}}?)(?=[，。！？,.!?\s经总是老就不又很对和跟与把说也都会让在常给的]|$)"
+)
 _SURNAME = re.compile(rf"(?:{_SURNAMES})")
 _FULL_NAME = re.compile(rf"(?:{_SURNAMES})(?:(?!{_NOT_GIVEN}){_HAN}){{2}}")
 _TITLED = re.compile(rf"(?<!{_HAN})?(?P<name>(?:{_SURNAMES})(?:(?!{_NOT_GIVEN}){_HAN}){{0,2}})(?={_TITLES})")
@@ -138,9 +142,9 @@ def _matches(text: str, language: str) -> Iterator[Hint]:
         group = "name" if found["name"] else "titled"
         yield Hint(Identity.NAME, found.start(group), found.end(group))
     if language.partition("-")[0].lower() == "zh":
-        for pattern in (_INTRODUCED, _TITLED, _NICKNAME, _SOMEBODY):
+        for pattern in (_INTRODUCED, _TITLED, _RELATED, _NICKNAME, _SOMEBODY):
             for found in pattern.finditer(text):
-                if pattern is not _TITLED or not _is_word(found["name"]):
+                if pattern not in (_TITLED, _RELATED) or not _is_word(found["name"]):
                     yield Hint(Identity.NAME, found.start("name"), found.end("name"))
 
 
@@ -151,7 +155,7 @@ def _is_word(name: str) -> bool:
         not _SURNAME.fullmatch(name)
         and len(name) > 1
         and len(tags) == 1
-        and tags[0] != "nr"
+        and not tags[0].startswith("nr")
         and bool(_cutter().has_word(name))
     )
 
@@ -174,7 +178,12 @@ def _by_words(text: str) -> Iterator[Hint]:
 def _goes_on(word: str, tag: str, inside: bool) -> bool:  # noqa: FBT001
     if word in _words("common_places_zh") and not inside:
         return False
-    if word in _places() or tag == "nt" or (_INSTITUTION_END.search(word) and (inside or len(word) > 3)):
+    if (
+        word in _places()
+        or (tag == "ns" and word[:2] in _places())
+        or tag == "nt"
+        or (_INSTITUTION_END.search(word) and (inside or len(word) > 3))
+    ):
         return True
     if _PLACE_END.search(word) and len(word) > 2 and tag in {"ns", "nz", "nr", "nrt"}:
         return True
@@ -201,6 +210,7 @@ def _of_run(run: list[tuple[str, int]]) -> Iterator[Hint]:
 def _closes(word: str) -> bool:
     return bool(
         word in _places()
+        or word[:2] in _places()
         or _INSTITUTION_END.search(word)
         or _PLACE_END.search(word)
         or re.search(r"[号楼栋幢层室户]$|单元$", word)

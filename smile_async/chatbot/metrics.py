@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from smile_async.errors import MissingExtraError
+from smile_async.errors import MissingExtraError, UsageError
 
 Tokenize = Callable[[str], list[str]]
 
@@ -120,7 +120,13 @@ def bert_score(
     A text without tokens has 0.
     """
     scorer = _part("bert_score", "train").BERTScorer
-    config = _part("transformers", "train").AutoConfig.from_pretrained(encoder)
+    try:
+        config = _part("transformers", "train").AutoConfig.from_pretrained(encoder)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The encoder {encoder!r} cannot be had: {str(error).partition(chr(10))[0]}",
+            hint="Name a Hugging Face model that can be reached from here, or a folder that holds one.",
+        ) from None
     made = scorer(model_type=encoder, num_layers=layer or int(config.num_hidden_layers), batch_size=batch)
     # A tokenizer that names no longest input says 10**30, which its own truncation cannot take; bert-score asks for it.
     tokenizer = made._tokenizer  # noqa: SLF001 - it has no public name

@@ -34,6 +34,7 @@ class Talk:
     notify: Callable[[str], None]
     transcript: Path | None = None
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    failed: int = 0  # answers that did not come
 
     def run(self) -> None:
         """Until the reader ends it."""
@@ -81,6 +82,7 @@ class Talk:
         except KeyboardInterrupt:
             self.notify(" [stopped]" if self.language == "en" else " [已停止]")
         except SmileError as error:
+            self.failed += 1
             self.notify(shown(f"\n{error}"))
         self.conversation = self.conversation.answered("".join(got))
         self.out.write("\n\n")

@@ -90,7 +90,7 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
     with asyncio.Runner() as runner:
         speaker = runner.run(whom.__aenter__())
         try:
-            Talk(
+            talking = Talk(
                 speaker=speaker,
                 conversation=Conversation(_system(talk.system), most=talk.turns),
                 lines=lines,
@@ -100,9 +100,12 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
                 notify=to_stderr,
                 transcript=talk.transcript,
                 runner=runner,
-            ).run()
+            )
+            talking.run()
         finally:
             runner.run(whom.__aexit__(None, None, None))
+    if talking.failed and not sys.stdin.isatty():  # a script must hear of answers that did not come
+        raise typer.Exit(4)
 
 
 def _whom(

@@ -132,7 +132,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     path = folder / DATABASE
     if not path.is_file():
         raise RunNotFoundError(
-            f"{folder} is not a run: it holds no {DATABASE}.",
+            f"{folder} is not a run: {f'it holds no {DATABASE}' if folder.exists() else 'there is no such folder'}.",
             hint="Start one with `smile generate SOURCE RUN`.",
         )
     try:

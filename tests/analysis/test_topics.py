@@ -16,14 +16,14 @@ from smile_async.analysis.topic_entropy import (
     shares,
     topic_table,
 )
-from smile_async.analysis.topics import Annotation, annotate_topics, read_annotation, with_topics
+from smile_async.analysis.topics import Annotation, annotate_topics, is_label, read_annotation, with_topics
 from smile_async.corpus.formats import Record
 from smile_async.dialogue.model import Dialogue
 from smile_async.engine.job import Reply, Request
 from smile_async.engine.run import RunReport
 from smile_async.errors import RunNotFoundError
 from smile_async.options import Options
-from smile_async.prompt.annotation import annotation_prompt
+from smile_async.prompt.annotation import Language, annotation_prompt
 from smile_async.prompt.topics import load_topics
 from smile_async.settings import RetryPolicy
 from smile_async.tasks import Following
@@ -162,3 +162,16 @@ def test_a_table_counts_limited_and_unlimited_apart() -> None:
 
 def test_an_annotation_holds_nothing_else() -> None:
     assert list(with_topics([], Annotation((), ZH))) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "language", "wanted"),
+    [
+        ("职场霸凌", "zh", True),
+        ("求助者：我睡不着", "zh", False),
+        ("我和男朋友因为小事吵了一架", "zh", False),  # 13 characters
+        ("Workplace bullying by a superior", "en", True),
+    ],
+)
+def test_a_piece_of_a_dialogue_is_no_topic_of_the_annotators_own(told: str, language: Language, wanted: bool) -> None:
+    assert is_label(told, language) is wanted
