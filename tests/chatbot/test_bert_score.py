@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from smile_async.chatbot.metrics import bert_score
+from smile_async.errors import UsageError
 
 pytestmark = pytest.mark.e2e
 
@@ -59,3 +60,8 @@ def test_another_layer_gives_another_score(encoder: Path) -> None:
     first = bert_score(SAID[:1], TOLD[:1], str(encoder), layer=1)
     assert first[0] == pytest.approx(by_definition(encoder, SAID[0], TOLD[0], layer=1), abs=1e-4)
     assert first != bert_score(SAID[:1], TOLD[:1], str(encoder))
+
+
+def test_an_encoder_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be had"):
+        bert_score(SAID, TOLD, str(tmp_path))

@@ -120,11 +120,3 @@ def test_the_folder_of_a_run_is_as_good_as_its_responses(tmp_path: Path) -> None
     (tmp_path / "run").mkdir()
     write(tmp_path / "run" / "responses.jsonl", [{"id": "1", "response": "a"}])
     assert read_answered(cases, {"a": tmp_path / "run"}).responses == {"a": ("a",)}
-
-
-def test_an_encoder_that_cannot_be_had_is_told_before_anything_is_computed(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="pip install 'smile-async[train]'")
-    from smile_async.chatbot.metrics import bert_score
-
-    with pytest.raises(UsageError, match="cannot be had"):
-        bert_score(["r"], ["a"], str(tmp_path))
