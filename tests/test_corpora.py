@@ -233,3 +233,10 @@ def test_the_folder_around_the_data_is_told_where_the_data_is(tmp_path: Path) ->
     (tmp_path / "data" / "1.json").write_text(json.dumps(spoken(1)))
     with pytest.raises(CorpusError, match=r"Did you mean .*data\?"):
         open_corpus(tmp_path)
+
+
+def test_an_id_beyond_64_bits_is_refused_for_it_would_be_read_as_another(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"id": 12345678901234567890123, "dialogue": [{"role": "client", "content": "a"}]}\n', "utf-8")
+    with pytest.raises(CorpusError, match="whole number of at most 64 bits"):
+        list(open_corpus(path))

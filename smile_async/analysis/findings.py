@@ -105,30 +105,25 @@ def findings(
 ) -> Iterator[Finding]:
     """All of a corpus, row by row in its order. `threshold` None: near-duplicates are not looked for."""
     if threshold is None:
-        for one in enumerate(records):
-            yield from _of_all([one], roles)
+        for place, record in enumerate(records):
+            for one in record_findings(record, roles):
+                yield replace(one, place=place)
         return
-    ahead: list[tuple[int, Record]] = []
+    ahead: list[Finding] = []  # of the rows that were read since the last duplicate
     ids: list[str] = []
 
     def texts() -> Iterator[str]:
         for place, record in enumerate(records):
-            ahead.append((place, record))
+            ahead.extend([replace(one, place=place) for one in record_findings(record, roles)])
             ids.append(record.row_id)
             yield "\n".join([one.content for one in record.dialogue.utterances])
 
     for found in near_duplicates(texts(), threshold):
-        yield from _of_all(ahead, roles)
+        yield from ahead
+        ahead.clear()
         detail = f"{found.similarity:.2f} alike to {ids[found.first]}"
         yield Finding(ids[found.place], "near-duplicate", detail, found.place)
-    yield from _of_all(ahead, roles)
-
-
-def _of_all(ahead: list[tuple[int, Record]], roles: RoleMap) -> Iterator[Finding]:
-    for place, record in ahead:
-        for found in record_findings(record, roles):
-            yield replace(found, place=place)
-    ahead.clear()
+    yield from ahead
 
 
 def record_findings(record: Record, roles: RoleMap = PAPER_ROLES) -> Iterator[Finding]:

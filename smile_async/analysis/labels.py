@@ -23,6 +23,8 @@ _NUMBERS = re.compile(r"(?:主题|topic)?\s*(?<!\d)\d{1,2}\s*[、.．)）:：]|[
 _AROUND = "\"'“”‘’「」『』《》〈〉【】[]()（）<>*`_#-•·● \t\r\u3000"
 _ENDS = ".。!！?？…~"
 _COLON = "："
+_SENTENCES = re.compile(r"[。！？!?]")
+_NEGATION = re.compile(r"不|无|未|没|非|排除|\b(?:not?|none|never|except|without|excluded?)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,14 @@ def read_labels(text: str, topics: Sequence[Topic]) -> Labels:
 def _parts(text: str, names: Mapping[str, Topic]) -> list[str]:
     """The answer's parts, bare; of a line `name: definition` only the name."""
     lines = _LINES.split(_NUMBERS.sub("\n", text).replace(":", _COLON))
-    return [_bare(part) for line in lines for part in _SEPARATORS.split(_without_definition(line, names))]
+    said = [piece for line in lines for piece in _SENTENCES.split(_without_definition(line, names))]
+    return [_bare(part) for piece in said for part in _SEPARATORS.split(_without_negated(piece))]
+
+
+def _without_negated(piece: str) -> str:
+    """Where a lead denies what follows (`Not mentioned: suicide`), nothing is named: the lead is kept, as prose."""
+    lead, colon, _ = piece.partition(_COLON)
+    return lead + _COLON if colon and _NEGATION.search(lead) else piece
 
 
 def _without_definition(line: str, names: Mapping[str, Topic]) -> str:

@@ -197,12 +197,18 @@ def read_annotation(folder: str | Path) -> Annotation:
 
 
 def with_topics(records: Iterable[Record], annotation: Annotation) -> Iterator[Record]:
-    """The records with their topics' names and the crisis column; one that was not annotated as it was."""
+    """The records with their topics' names and the crisis column; one that was not annotated as it was.
+
+    Where several rows have one id, each gets the topics of all of them: no crisis is overlooked for a name's sake.
+    """
     names = {topic.index: topic.name for topic in annotation.topics}
-    found = dict(annotation.rows)
+    found: dict[str, dict[int, None]] = {}
+    for row_id, labels in annotation.rows:
+        found.setdefault(row_id, {}).update(dict.fromkeys(labels.topics))
     for record in records:
-        labels = found.get(record.row_id)
-        if labels is None:
+        indices = found.get(record.row_id)
+        if indices is None:
             yield record
         else:
-            yield replace(record, topics=tuple(names[index] for index in labels.topics), crisis=labels.crisis)
+            crisis = Labels(tuple(indices)).crisis
+            yield replace(record, topics=tuple(names[index] for index in indices), crisis=crisis)

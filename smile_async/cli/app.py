@@ -48,7 +48,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before a run began, or in a command that has nothing to save
         sys.exit(130)
     except SmileError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write("".join([sign if sign.isprintable() or sign == "\n" else "?" for sign in f"error: {error}\n"]))
         if isinstance(error, SourceError) and error.skippable and SKIPPING.intersection(sys.argv):
             sys.stderr.write("  --skip-bad-rows sets such rows aside, counted, instead of stopping.\n")
         sys.exit(error.exit_code)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smile_async.cli.commands import CORPUS
+from smile_async.cli.figures import printable
 from smile_async.cli.flags import grouped
 from smile_async.cli.show import print_json
 
@@ -90,6 +91,6 @@ def _text(checked: "Checked") -> str:
     lines = [f"{checked.rows:,} dialogues, {told['rows_with_findings']:,} with something to look at"]
     for code, found in checked.by_code.items():
         rows = list(dict.fromkeys(one.row_id for one in found))
-        named = ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
+        named = ", ".join(printable(row) for row in rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
         lines.append(f"  {code:<16} {len(rows):>7,} rows  {CODES[code]}: {named}")
     return "\n".join(lines) + "\n"

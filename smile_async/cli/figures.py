@@ -54,3 +54,8 @@ def reasons_line(reasons: Counter[str], most: int = 5) -> str:
     if rest := common[most:]:
         told.append(f"{len(rest)} others {sum(count for _, count in rest):,}")
     return ", ".join(told)
+
+
+def printable(told: str) -> str:
+    """A row's id, a role, a label: text from outside may not steer the terminal."""
+    return "".join([sign if sign.isprintable() else "?" for sign in told])

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def option(panel: str, text: str, *names: str, metavar: str | None = None) -> Any:
+def option(panel: str, text: str, *names: str, metavar: str | None = None, least: int | None = None) -> Any:
     """A flag with its help, in its panel."""
-    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False)
+    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False, min=least)
 
 
 ASK, ROWS, LIMITS, OUTPUT = "Whom to ask, and how", "Which rows", "Limits", "Output"

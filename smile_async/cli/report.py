@@ -20,8 +20,12 @@ SHOWN, MEASURED = "Dialogues to read", "Other analyses of the same corpus"
 class SampleFlags:
     """Which dialogues stand in the page."""
 
-    samples: Annotated[int, option(SHOWN, "of the accepted; default 80, 0: no dialogue at all", metavar="N")] = 80
-    rejected: Annotated[int, option(SHOWN, "replies of each reason of rejection; default 10", metavar="N")] = 10
+    samples: Annotated[
+        int, option(SHOWN, "of the accepted; default 80, 0: no dialogue at all", metavar="N", least=0)
+    ] = 80
+    rejected: Annotated[int, option(SHOWN, "replies of each reason of rejection; default 10", metavar="N", least=0)] = (
+        10
+    )
     seed: Annotated[int, option(SHOWN, "of the draw; default 0")] = 0
 
     @property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from smile_async.cli.figures import printable
 from smile_async.cli.flags import grouped, role_map
 from smile_async.cli.show import print_json
 
@@ -118,16 +119,11 @@ def _shape(found: "CorpusStatistics", opened: "Corpus") -> "Table":
     rows = tuple(
         (name, f"{count:,}", f"{found.per_dialogue(count):.1%}" if count else "-") for name, count in counts.items()
     )
-    client, counselor = (_printable(role) for role in (opened.roles.user, opened.roles.assistant))
+    client, counselor = (printable(role) for role in (opened.roles.user, opened.roles.assistant))
     notes = [f"{opened.path} ({opened.kind}): {client} is the client, {counselor} the counselor"]
     if found.utterances.others.count:
         notes.append(f"{found.utterances.others.count:,} utterances are of other roles: in the totals only")
     return Table("Shape", ("", "Dialogues", "Share"), rows, tuple(notes))
-
-
-def _printable(role: str) -> str:
-    """A role is outside text: it may not steer the terminal."""
-    return "".join(sign if sign.isprintable() else "?" for sign in role)
 
 
 def _write_csv(found: "CorpusStatistics") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 import typer.core
 
+from smile_async.cli.figures import printable
 from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
 from smile_async.cli.following import Outcome, as_typed, follow_run
 from smile_async.cli.show import print_json
@@ -137,7 +138,7 @@ def _summary(table: "TopicTable") -> list[str]:
     ]
     if table.crisis_near:
         lines.append(f"           {table.crisis_near:,} more are near one: look at them")
-    near = [f"{told} {count:,}" for told, count in list(table.near_misses.items())[:MOST_NEAR]]
+    near = [f"{printable(told)} {count:,}" for told, count in list(table.near_misses.items())[:MOST_NEAR]]
     return lines + ([f"near       {', '.join(near)}"] if near else [])
 
 

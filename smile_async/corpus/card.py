@@ -52,7 +52,8 @@ class Making:
 @dataclass(frozen=True, slots=True)
 class Card:
     """`language`: codes of it, `license`: an identifier of Hugging Face's list; `rows` by split; `columns` in their
-    order; `crisis`: rows that are flagged, None where nothing was labelled."""
+    order; `crisis`: rows that are flagged, of `labelled` ones, None where nothing was labelled; `by_question`: the
+    source's question of every row is known, so that the splits keep its dialogues together."""
 
     name: str
     language: str
@@ -62,6 +63,8 @@ class Card:
     columns: Sequence[str]
     found: CorpusStatistics
     crisis: int | None = None
+    labelled: int = 0
+    by_question: bool = True
     making: Making | None = None
 
 
@@ -135,12 +138,21 @@ def _crisis(card: Card) -> str:
         return (
             "## Crisis topics\n\nThe dialogues were not labelled, so no column tells those about suicide or self-harm."
         )
-    flagged = f"{card.crisis:,} of {card.found.dialogues:,} rows"
+    flagged = f"{card.crisis:,} of {card.labelled:,} labelled rows"
+    unknown = card.found.dialogues - card.labelled
+    rest = f" {unknown:,} rows have no label (null): nothing is known of them." if unknown else ""
     return (
         f"## Crisis topics\n\n`crisis` is true in {flagged}: an annotator model gave them one of the topics of crisis"
         " (suicide, self-harm and the like). Route them to people, or leave them out; the model may have overlooked"
-        " others."
+        f" others.{rest}"
     )
+
+
+_KEPT_TOGETHER = "All answers to one question are in one split."
+_QUESTIONS_UNKNOWN = (
+    "The source's questions are not known for all rows: dialogues that were made from one question may be in different"
+    " splits."
+)
 
 
 def _contents(card: Card) -> str:
@@ -149,7 +161,7 @@ def _contents(card: Card) -> str:
     return (
         "## What it holds\n\n"
         f"{markdown_table(('Split', 'Dialogues'), splits)}\n\n"
-        "All answers to one question are in one split.\n\n"
+        f"{_KEPT_TOGETHER if card.by_question else _QUESTIONS_UNKNOWN}\n\n"
         f"{markdown_table(('Column', 'Holds'), columns, raw=True)}\n\n"
         f"In `dialogue`, {escaped(card.roles.user)} is the client and {escaped(card.roles.assistant)} the counselor."
     )

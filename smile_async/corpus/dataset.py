@@ -74,6 +74,8 @@ def write_dataset(
             columns=writing.columns,
             found=found,
             crisis=writing.counts["crisis"] if "crisis" in writing.columns else None,
+            labelled=writing.counts["labelled"],
+            by_question=not writing.counts["unknown_question"],
             making=described.making,
         )
         with whole_file(folder / "README.md") as file:
@@ -140,6 +142,8 @@ class _Writing:
             self.rows[split] += 1
             self.counts["written"] += 1
             self.counts["crisis"] += record.crisis is True
+            self.counts["labelled"] += record.crisis is not None
+            self.counts["unknown_question"] += record.pair is None and not record.source_id
             yield record
 
     def _row(self, record: Record) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _HEADS: dict[str, Shape] = {
 }  # fmt: skip
 _ROLES = {"user": PAPER_ROLES.user, "human": PAPER_ROLES.user, "assistant": PAPER_ROLES.assistant,
           "gpt": PAPER_ROLES.assistant}  # fmt: skip
+MOST_ANSWERS = 2**31 - 1  # as a Parquet column of 32 bits holds it
 _BATCH = 1_024  # Parquet rows in memory at once
 _PIECE = 1 << 16  # bytes: more than a dialogue, and less than what the allocator asks the system for each time
 _KEYS_SHOWN, _KEY_LENGTH = 8, 24  # of a row that cannot be used
@@ -111,8 +112,10 @@ def _pair(row: dict[str, Any], place: Place) -> QAPair | None:
         return None
     question, description, answer = (_text(row, key, place) for key in ("question", "description", "answer"))
     number = row.get("answer_index") or 0
-    if not isinstance(number, int) or number < 0:
-        raise place.error(f"answer_index is {_json_name(number)}, not a number from 0")
+    if isinstance(number, float) and number.is_integer():  # a table with gaps has no whole numbers
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MOST_ANSWERS:
+        raise place.error(f"answer_index is {_json_name(number)}, not a whole number from 0 to {MOST_ANSWERS:,}")
     source_id = _text(row, "questionID", place) or _text(row, "source_id", place)
     return QAPair.trusted(question, description, answer, source_id, number, ())
 
@@ -124,8 +127,8 @@ def _text(row: dict[str, Any], key: str, place: Place) -> str:
         return value
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.error(f"{key} is {_json_name(value)}, not a text")
+    if isinstance(value, bool) or not isinstance(value, int):  # a number beyond 64 bits comes as a float: another one
+        raise place.error(f"{key} is {_json_name(value)}, not a text or a whole number of at most 64 bits")
     return str(value)
 
 
@@ -215,8 +218,8 @@ def folder_records(folder: Path) -> Iterator[Record]:
         spoken = row["dialogue"] if isinstance(row, dict) and "dialogue" in row else row
         if not isinstance(spoken, list):
             raise place.error(f"is {_json_name(spoken)}, not a list of utterances", OPENS)
-        row_id, source_id = ids.get(name) or (str(number), "")
-        yield Record(row_id, source_id, None, _dialogue(spoken, place), index=number)
+        row_id, source_id = ids.get(name) or ("", "")
+        yield Record(row_id or str(number), source_id, None, _dialogue(spoken, place), index=number)
 
 
 @contextmanager

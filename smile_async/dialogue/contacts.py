@@ -101,7 +101,7 @@ def masked(text: str, language: str = "zh", *, keep: Callable[[Found], bool] = l
     return text
 
 
-_GLANCE = re.compile(r"@|\d{3}|微信|[Ww]e[Cc]hat|[VvWw][Xx]|[Vv]信|加[VvWw]")
+_GLANCE = re.compile(r"@|\d{3}|(?:\+|00)[1-9]|微信|威信|薇信|徽信|[Ww]e[Cc]hat|[VvWw][Xx]|[Vv]信|加[VvWw]")
 
 
 def _may_hold(plain: str) -> bool:

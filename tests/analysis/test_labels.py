@@ -105,3 +105,19 @@ def test_crisis_is_topics_57_to_60() -> None:
     ]
     near = zh("自杀")
     assert (near.crisis, near.crisis_near) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("不涉及：自伤倾向", ()),
+        ("以下主题不适用：自伤倾向、自杀倾向", ()),
+        ("焦虑。未涉及的主题：自伤倾向", "焦虑"),
+        ("涉及的主题：自伤倾向", "自伤倾向"),
+    ],
+)
+def test_what_an_answer_denies_is_no_topic(text: str, wanted: str | tuple[()]) -> None:
+    topics = load_topics("zh")
+    names = {topic.index: topic.name for topic in topics}
+    found = tuple(names[index] for index in read_labels(text, topics).topics)
+    assert found == ((wanted,) if isinstance(wanted, str) and wanted in names.values() else ())

@@ -175,3 +175,11 @@ def test_an_annotation_holds_nothing_else() -> None:
 )
 def test_a_piece_of_a_dialogue_is_no_topic_of_the_annotators_own(told: str, language: Language, wanted: bool) -> None:
     assert is_label(told, language) is wanted
+
+
+def test_no_crisis_is_overlooked_where_two_rows_have_one_id() -> None:
+    topics = load_topics("zh")
+    grave = next(topic.index for topic in topics if topic.index >= 57)
+    record = Record("7", "", None, Dialogue(utterances=()))
+    annotation = Annotation((("7", Labels((grave,))), ("7", Labels((1,)))), topics)
+    assert [one.crisis for one in with_topics([record, record], annotation)] == [True, True]

@@ -55,7 +55,9 @@ def test_columns_are_those_that_the_corpus_fills(tmp_path: Path) -> None:
     found = {row["id"]: (row["topic"], row["topics"], row["crisis"]) for row in rows(tmp_path / "labelled")}
     assert found == {"l": ("失眠", ["自杀"], True), "r": ("", [], None)}
     card = (tmp_path / "labelled" / "README.md").read_text("utf-8")
-    assert "`crisis` is true in 1 of 2 rows" in card
+    assert "`crisis` is true in 1 of 1 labelled rows" in card
+    assert "1 rows have no label (null): nothing is known of them" in card
+    assert "questions are not known for all rows" in card  # neither has a QA or an id of the source
     assert "were not labelled" in (tmp_path / "bare" / "README.md").read_text("utf-8")
 
 

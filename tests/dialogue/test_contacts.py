@@ -21,6 +21,8 @@ FOUND = [
     ("加V：someonelse", Contact.WECHAT, "someonelse"),
     ("vx abcd1234", Contact.WECHAT, "abcd1234"),
     ("微信同号 微信13812345678", Contact.WECHAT, "13812345678"),
+    ("加我薇信：lovelygirl", Contact.WECHAT, "lovelygirl"),
+    ("call +33 6 12 34 56 78 please", Contact.PHONE, "+33 6 12 34 56 78"),
     ("我的QQ是123456789", Contact.QQ, "123456789"),
     ("qq号：10001", Contact.QQ, "10001"),
     ("扣扣 1234567", Contact.QQ, "1234567"),
