@@ -49,11 +49,11 @@ class _Placed:
 
 
 def _placed(reader: sqlite3.Connection) -> list[_Placed]:
-    """The vectors there are, in the order of the texts; of a text that was asked twice the first."""
+    """The vectors there are, in the order of the texts; of one that was asked again, because it had changed, the last."""
     found: dict[tuple[str, str], _Placed] = {}
     for attempt, item in accepted_items(reader):
         for index, text in enumerate(load_texts(item)):
-            found.setdefault((text.id, text.what), _Placed(replace(text, text=""), attempt, index))
+            found[text.id, text.what] = _Placed(replace(text, text=""), attempt, index)
     return sorted(found.values(), key=lambda one: one.text.place)
 
 

@@ -198,3 +198,11 @@ def test_ids_are_lines_of_json(tmp_path: Path) -> None:
     embed(tmp_path, [record(1)], what=("qa",))
 
     assert orjson.loads((tmp_path / "ids.jsonl").read_bytes()) == {"id": "r1", "what": "qa"}
+
+
+def test_a_dialogue_that_has_changed_gets_its_new_vector(tmp_path: Path) -> None:
+    embed(tmp_path, [record(1, qa=False), record(2, qa=False)], what=("dialogue",))
+    embed(tmp_path, [record(1, qa=False), record(2, words="另一句话", qa=False)], what=("dialogue",))
+    found = load_vectors(tmp_path)
+    assert found.ids == ("r1", "r2")
+    assert found.array.tolist() == [code("问1\n答1"), code("另一句话\n答2")]
