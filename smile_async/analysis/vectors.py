@@ -49,7 +49,7 @@ class _Placed:
 
 
 def _placed(reader: sqlite3.Connection) -> list[_Placed]:
-    """The vectors there are, in the order of the texts; of one that was asked again, because it had changed, the last."""
+    """The vectors there are, in the order of the texts; of one that had changed and was asked again, the last."""
     found: dict[tuple[str, str], _Placed] = {}
     for attempt, item in accepted_items(reader):
         for index, text in enumerate(load_texts(item)):
