@@ -9,6 +9,7 @@ import typer
 
 from smile_async.cli.flags import grouped, option, role_map
 from smile_async.cli.show import print_json
+from smile_async.errors import UsageError
 
 if TYPE_CHECKING:
     from smile_async.corpora import Corpus
@@ -175,6 +176,15 @@ def _labelled(opened: "Corpus", topics: Path) -> "Corpus":
     from smile_async.analysis.topics import read_annotation, with_topics
 
     annotation = read_annotation(topics)
+    known = {row_id for row_id, _ in annotation.rows}
+    labelled = [record.row_id in known for record in opened]
+    if labelled and not any(labelled):
+        raise UsageError(
+            f"{topics} has labels of other dialogues: no row of {opened.path} is among them.",
+            hint="Annotate this corpus: smile topics annotate CORPUS RUN.",
+        )
+    if unlabelled := labelled.count(False):
+        sys.stderr.write(f"{unlabelled:,} of {len(labelled):,} rows have no label in {topics}\n")
     return replace(opened, read=lambda: with_topics(opened, annotation))
 
 

@@ -23,6 +23,9 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
     reread, refused = smile("revalidate", "labels", "--json"), smile("revalidate", "labels", "--recipe", "smile")
     exported = smile("export", corpus, "labelled.jsonl", "--topics", "labels")
     elsewhere = smile("export", "labels", "out.jsonl")
+    dialogue = [{"role": "client", "content": "喂"}]
+    Path("strange.jsonl").write_text(json.dumps({"id": "x", "dialogue": dialogue}) + "\n", "utf-8")
+    foreign = smile("export", "strange.jsonl", "foreign.jsonl", "--topics", "labels")
 
     assert ended.code == again.code == 0
     assert (reread.told["rows"]["accepted"], refused.code) == (30, 2)
@@ -37,6 +40,8 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
         name: sum(name in line["topics"] for line in lines) for name in ("焦虑", "自杀倾向", "恋爱问题")
     }
     assert exported.code == 0
+    assert (foreign.code, "labels of other dialogues" in foreign.err) == (2, True)
+    assert not Path("foreign.jsonl").exists()
     columns = [json.loads(line) for line in Path("labelled.jsonl").read_text("utf-8").splitlines()]
     assert [(one["id"], one["topics"], one["crisis"]) for one in columns] == [
         (one["id"], one["topics"], one["crisis"]) for one in lines
