@@ -173,11 +173,15 @@ def test_every_row_ends_as_the_servers_plan_implies_and_the_sums_are_the_servers
         stats["served"]["prompt_tokens"],
         stats["served"]["completion_tokens"],
     )
-    # Who was billed without a reply: cut, broken and never sent answers, and the reset ones that perhaps were.
+    # Who was billed without a reply: cut, broken and never sent answers; the reset ones, and those that a gateway had
+    # no answer to, perhaps were.
     by_fault = stats["by_fault"]
-    unsure = ("cut-body", "broken-json", "hang", "reset")
+    unsure = ("cut-body", "broken-json", "hang", "reset", "bad-gateway")
     assert told["perhaps_billed"] == sum(by_fault[name] for name in unsure)
-    assert stats["billed"]["completions"] == told["replies"] + told["perhaps_billed"] - by_fault["reset"]
+    assert (
+        stats["billed"]["completions"]
+        == told["replies"] + told["perhaps_billed"] - by_fault["reset"] - by_fault["bad-gateway"]
+    )
 
 
 def _tokens(run: Path, which: str) -> tuple[int, int]:
