@@ -84,4 +84,4 @@ def test_what_was_found_does_not_show_it() -> None:
 
 def test_a_hostile_text_takes_no_time() -> None:
     for text in ("1" * 100_000, "微信" * 50_000, "a@" * 50_000, "+1 " * 30_000, "a." * 50_000 + "@"):
-        contacts_in(text)  # the suite's time limit is the claim: no pattern runs away
+        assert contacts_in(text) == ()  # and the suite's time limit: no pattern runs away
