@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
@@ -110,7 +109,8 @@ class Runner(Generic[Item, Value]):
         self._clock = clock or self._loop.time
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
-        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they left, to be given up in it
+        # In the order in which they left, to be given up in it.
+        self._tasks: dict[Attempt[Item], asyncio.Task[None]] = {}
         self._boarding: dict[int, Attempt[Item]] = {}  # admitted; they leave when they have been noted on the disk
         self._open: dict[int, float] = {}  # attempts that left and are not recorded, and when they left
         self._dispatcher: asyncio.Task[None] | None = None
@@ -161,7 +161,7 @@ class Runner(Generic[Item, Value]):
         if self.stopped is not None and self.stopped.reason == INTERRUPTED:
             self.stopped = given_up
         self._withdraw()
-        for attempt in self._tasks:
+        for attempt in self._tasks.values():
             attempt.cancel()
 
     def pause(self, *, paused: bool) -> None:
@@ -188,7 +188,8 @@ class Runner(Generic[Item, Value]):
                 if self._ledger.stuck:
                     self._withdraw()
             if self._tasks:
-                await asyncio.wait(self._tasks)
+                await asyncio.wait(self._tasks.values())
+                self._miss()
 
     def _withdraw(self) -> None:
         """What has not left stays: it is as if it had never been admitted."""
@@ -276,25 +277,33 @@ class Runner(Generic[Item, Value]):
             return  # withdrawn meanwhile
         attempt.admission.lane.departed(attempt.admission.taken)
         self._open[attempt.number] = left = self._clock()
-        task = self._loop.create_task(self._ask(attempt, left))
-        self._tasks[task] = None
-        task.add_done_callback(partial(self._landed, attempt))
+        self._tasks[attempt] = self._loop.create_task(self._carry(attempt, left))
 
-    def _landed(self, attempt: Attempt[Item], task: "asyncio.Task[None]") -> None:
-        self._tasks.pop(task, None)
-        if attempt.number in self._open:  # noted here: one that is cancelled before its first step never gets to `_ask`
-            self._lose(attempt, INTERRUPTED if task.cancelled() else "")
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._stop_for(error)  # an answer of the wrong type, say: it must not pass in silence
-
-    async def _ask(self, attempt: Attempt[Item], left: float) -> None:
-        lane = attempt.admission.lane
+    async def _carry(self, attempt: Attempt[Item], left: float) -> None:
+        """Ask, and settle what comes of it. That it is over is noted here: a callback of the task's own is one more
+        step of the loop for each row."""
         try:
-            answer = await lane.served.provider.ask(attempt.request)
-        except Exception as error:  # noqa: BLE001  (a provider's bug must not lose what others bring home)
-            self._lose(attempt, type(error).__name__)
-            self._stop_for(error)
-            return
+            answer = await attempt.admission.lane.served.provider.ask(attempt.request)
+            self._landed(attempt, answer, left)
+        except BaseException as error:
+            self._give_up(attempt, error)
+            if not isinstance(error, Exception):
+                raise
+            self._stop_for(error)  # a bug of a provider's, or an answer of the wrong type: it must not pass in silence
+        self._tasks.pop(attempt, None)
+
+    def _give_up(self, attempt: Attempt[Item], error: BaseException) -> None:
+        self._tasks.pop(attempt, None)
+        if attempt.number in self._open:
+            self._lose(attempt, INTERRUPTED if isinstance(error, asyncio.CancelledError) else type(error).__name__)
+
+    def _miss(self) -> None:
+        """What was cancelled before its first step never got to `_carry`."""
+        for attempt in [attempt for attempt, task in self._tasks.items() if task.cancelled()]:
+            self._give_up(attempt, asyncio.CancelledError())
+
+    def _landed(self, attempt: Attempt[Item], answer: Reply | Failure, left: float) -> None:
+        lane = attempt.admission.lane
         if answer.pace is not None:
             lane.hear(answer.pace, attempt.admission.taken)
         took = self._clock() - left
