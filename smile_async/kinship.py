@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from smile_async.engine import account, schema
 from smile_async.engine.feed import Unreadable, identity_digest
 from smile_async.engine.names import PARTED
-from smile_async.engine.task import Item, Task
+from smile_async.engine.task import Task
 from smile_async.errors import RunMismatchError
 
-LOOKED_AT = 10_000  # rows of a source at most, so that memory is bounded: a source that grew at its front by more is refused
+Row = TypeVar("Row")
+
+LOOKED_AT = 10_000  # rows at most, so that memory is bounded: a source that grew at its front by more is refused
 ENOUGH = 10  # rows that both have: seen in a moment when a run simply goes on
 SHARE = 10  # else a tenth of them must be common
 
@@ -47,15 +49,13 @@ def check_kin(names: Iterable[str], known: Collection[str], folder: Path, *, wha
     )
 
 
-def own_rows(
-    rows: Iterator[Item | Unreadable], task: Task[Item, Any], folder: Path, *, what: str, make: str
-) -> Iterator[Item | Unreadable]:
-    """The `rows`, of which the first few have been looked at when the folder holds a run of this task. Raises as
-    `check_kin`."""
+def own_rows(rows: Iterator[Row], task: Task[Any, Any], folder: Path, *, what: str, make: str) -> Iterator[Row]:
+    """The `rows` (items of `task`, or `Unreadable`), of which the first few have been looked at when the folder holds a
+    run of this task. Raises as `check_kin`."""
     identity, known = _known(folder)
     if not known or not _same_task(identity, task):
         return rows
-    seen: list[Item | Unreadable] = []
+    seen: list[Row] = []
     key = identity_digest(identity)
 
     def names() -> Iterator[str]:

@@ -108,7 +108,8 @@ def planned(
     task = dialogue_task(recipe, max_tokens=max_tokens, rows=rows_identity(recipe, options.intake))
     wanted = seeds(rows, recipe, options.intake)
     if notes["source"] != MEMORY_SOURCE and not options.add_source:
-        wanted = own_rows(wanted, task, folder, what=f"rows of {source}", make=f"smile generate {source} {folder}")
+        make = f"smile generate {source or '-'} {folder}"
+        wanted = own_rows(wanted, task, folder, what=f"rows of {source}", make=make)
     return Plan(task, wanted, notes, recipe, options)
 
 

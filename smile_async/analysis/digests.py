@@ -41,6 +41,10 @@ class ByText(Generic[T]):
         for ident, digest, one in rows:
             self._found.setdefault(ident, []).append((digest, one))
 
+    def any_of(self, ident: str) -> Sequence[T]:
+        """What was made under this id, of whatever text."""
+        return [one for _, one in self._found.get(ident, ())]
+
     def of(self, ident: str, digest: str) -> tuple[Sequence[T], Fate]:
         """All that was made of this text; of several records of one id, those with it. Nothing when it has changed."""
         there = self._found.get(ident)

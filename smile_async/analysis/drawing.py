@@ -54,7 +54,7 @@ def draw_report(
     out, spoken = Path(out), cast(Language, language)
     _check_ours(out, overwrite=overwrite)
     measured = _measuring(tokenizer, vectors, notify)
-    report = gather(corpus, roles=roles, wanted=wanted, looks=(*measured, *_labelled(topics), *looks))
+    report = gather(corpus, roles=roles, wanted=wanted, looks=(*measured, *_labelled(topics, notify), *looks))
     page = page_html(as_json(report), spoken).encode()
     with whole_file(out, overwrite=True) as file:
         file.write(page)
@@ -72,13 +72,13 @@ def _measuring(tokenizer: str, vectors: str | Path | None, notify: Callable[[str
             raise
         notify(f"Table 1 is left out. {error}")
         return ()
-    return (measuring_look(load_tokenizer(tokenizer), vectors),)
+    return (measuring_look(load_tokenizer(tokenizer), vectors, notify=notify),)
 
 
-def _labelled(topics: str | Path | None) -> tuple[Look, ...]:
+def _labelled(topics: str | Path | None, notify: Callable[[str], None]) -> tuple[Look, ...]:
     from smile_async.analysis.report_topics import topics_look
 
-    return () if topics is None else (topics_look(topics),)
+    return () if topics is None else (topics_look(topics, notify),)
 
 
 def _figures(report: Report, folder: Path, language: Language, notify: Callable[[str], None]) -> list[Path]:

@@ -8,10 +8,8 @@ from smile_async.analysis.labels import Labels
 from smile_async.analysis.topics import (
     LANGUAGE,
     SAMPLING,
-    TOPICS,
     Annotated,
-    spoken_text,
-    topic_lines,
+    Spoken,
     topic_task,
 )
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
@@ -51,14 +49,14 @@ async def annotate_few_shot(
     following: Following | None = None,
 ) -> RunReport:
     """As `annotate_topics`. Its labels are a small model's guesses among the 60: none is ever outside of them."""
-    keeping = keeping or Keeping()
+    task, spoken = few_shot_task(), Spoken(records, roles, "zh")
     return await run_task(
-        few_shot_task(),
-        (Annotated(record.row_id, spoken_text(record.dialogue, roles, "zh")) for record in records),
+        task,
+        spoken.items(task, out, options or Options()),
         out,
         provider=provider,
         options=options,
         sampling=SAMPLING,
-        keeping=replace(keeping, notes={**keeping.notes, LANGUAGE: "zh"}, files={TOPICS: topic_lines}),
+        keeping=spoken.keeping(keeping or Keeping()),
         following=following,
     )

@@ -173,19 +173,22 @@ def export(
 
 
 def _labelled(opened: "Corpus", topics: Path) -> "Corpus":
+    from smile_async.analysis.digests import told
     from smile_async.analysis.topics import read_annotation, with_topics
 
     annotation = read_annotation(topics)
-    known = {row_id for row_id, _ in annotation.rows}
-    labelled = [record.row_id in known for record in opened]
-    if labelled and not any(labelled):
+    fates = annotation.fates(opened, opened.roles)
+    if fates and not fates["same"] + fates["unchecked"]:
         raise UsageError(
-            f"{topics} has labels of other dialogues: no row of {opened.path} is among them.",
+            f"{topics} has labels of other dialogues: none of those in {opened.path} is among them"
+            + (", though some have their ids." if fates["changed"] else "."),
             hint="Annotate this corpus: smile topics annotate CORPUS RUN.",
         )
-    if unlabelled := labelled.count(False):
-        sys.stderr.write(f"{unlabelled:,} of {len(labelled):,} rows have no label in {topics}\n")
-    return replace(opened, read=lambda: with_topics(opened, annotation))
+    lines = told(fates, "labels", topics, f"smile topics annotate {opened.path} {topics}")
+    if unlabelled := fates["missing"]:
+        lines.append(f"{unlabelled:,} of {sum(fates.values()):,} rows have no label in {topics}")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return replace(opened, read=lambda: with_topics(opened, annotation, opened.roles))
 
 
 def _write_dataset(

@@ -1,12 +1,13 @@
 """smile embed: the texts of a corpus as vectors."""
 
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
+from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
 from smile_async.cli.following import Outcome, as_typed, follow_run
 from smile_async.errors import CorpusError
 
@@ -41,7 +42,7 @@ def embed(
     encoding: Annotated[str, typer.Option(help="how the server sends vectors: base64 or float")] = "base64",
     asking: AskFlags,
     limits: LimitFlags,
-    again: AgainFlags,
+    again: CorpusFlags,
     output: OutputFlags,
     observers: ObserverFlags,
 ) -> None:
@@ -77,7 +78,7 @@ def embed(
         "max_characters": max_characters,
         "batching": Batching(batch_size or (TEXTS_LOCAL if local else TEXTS), CHARACTERS),
         "embeddings": Embeddings(sent, dimensions),
-        "options": task_options(settings, asking, limits),
+        "options": replace(task_options(settings, asking, limits), add_source=again.add),
         "keeping": Keeping(command=as_typed(), source=str(corpus.absolute())),
     }
 

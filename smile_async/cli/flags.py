@@ -86,6 +86,13 @@ class RowFlags:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFlags(RowFlags):
+    """Where the rows go into a run."""
+
+    add: Annotated[bool, option(ROWS, "SOURCE is another one than RUN was made of: have both in RUN", "--add")] = False
+
+
+@dataclass(frozen=True, slots=True)
 class LimitFlags:
     rpm: Annotated[float | None, option(LIMITS, "requests a minute", metavar="N")] = None
     tpm: Annotated[float | None, option(LIMITS, "tokens a minute, prompt and answer together", metavar="N")] = None
@@ -119,6 +126,13 @@ class AgainFlags:
     retry: Annotated[bool, option(LIMITS, "also ask again for what was set aside, with fresh budgets", "--retry")] = (
         False
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFlags(AgainFlags):
+    """For tasks over the dialogues of a corpus."""
+
+    add: Annotated[bool, option(ROWS, "CORPUS is another one than RUN was made of: have both in RUN", "--add")] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,7 +260,7 @@ def test_two_records_of_one_id_have_a_vector_each_told_apart_by_their_digests(tm
     assert found.digests == (text_digest("问1\n答1"), text_digest("问2\n答2"))
 
 
-def test_another_corpus_is_refused_before_anything_is_asked_and_added_when_it_is_meant(tmp_path: Path) -> None:
+def test_another_corpus_is_refused_before_anything_is_asked_and_a_tenth_in_common_is_enough(tmp_path: Path) -> None:
     from smile_async.kinship import OtherSourceError
 
     embed(tmp_path, [record(n, qa=False) for n in range(20)], what=("dialogue",))
