@@ -237,7 +237,7 @@ def size_notes(sets: Sequence[Lexical], names: Sequence[str]) -> tuple[str, ...]
     remedy = (
         f"Draw as many of each: --sample {fewest}."
         if max(texts) > fewest
-        else "They have as many texts, and these are of other lengths: compare distinct-n of the same kind of texts only."
+        else "They have as many texts, of other lengths: compare distinct-n of texts of one kind only."
     )
     return (f"{told} {remedy}",)
 

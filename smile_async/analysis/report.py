@@ -253,8 +253,13 @@ def _timeline_json(found: Timeline) -> dict[str, Any]:
         "endpoints": [
             {
                 "name": one.name or UNNAMED,
-                "requests": {"mean": _short(one.requests.mean), "peak": _short(one.requests.peak)},
-                "tokens": {"mean": _short(one.tokens.mean), "peak": _short(one.tokens.peak)},
+                **{
+                    what: {"mean": _short(pace.mean), "peak": _short(pace.peak)}
+                    for what, pace in (
+                        ("requests", one.requests), ("tokens", one.tokens), ("input", one.input), ("output", one.output)
+                    )
+                },
+                "days": {what: _short(values) for what, values in one.days.items()},
                 "in_flight": one.in_flight,
                 "limits": dict(one.limits),
                 "steps": [
