@@ -4,7 +4,7 @@ import hashlib
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
@@ -233,13 +233,16 @@ class Annotation:
         """Of each dialogue."""
         return (labels for _, labels in self.rows)
 
-    def of(self, records: Iterable[Record], roles: RoleMap) -> Iterator[tuple[Record, tuple[Labels, ...], Fate]]:
-        """Each record with its labels, and what became of them: none where another dialogue was labelled under its id.
-        Without digests all labels that its id has, so that no crisis is overlooked for a name's sake."""
-        by_text = ByText(
+    def by_text(self) -> ByText[Labels]:
+        return ByText(
             (ident, digest, labels)
             for (ident, labels), digest in zip(self.rows, self.digests or repeat(""), strict=False)
         )
+
+    def of(self, records: Iterable[Record], roles: RoleMap) -> Iterator[tuple[Record, tuple[Labels, ...], Fate]]:
+        """Each record with its labels, and what became of them: none where another dialogue was labelled under its
+        id, and all that its id has where there are no digests."""
+        by_text = self.by_text()
         for record in records:
             labels, fate = by_text.of(record.row_id, record_digest(record, roles))
             yield record, tuple(labels), fate
@@ -277,16 +280,24 @@ def read_annotation(folder: str | Path) -> Annotation:
     return Annotation(tuple(rows), topics, tuple(line.get("digest", "") for line in lines))
 
 
-def with_topics(records: Iterable[Record], annotation: Annotation, roles: RoleMap = PAPER_ROLES) -> Iterator[Record]:
-    """The records with their topics' names and the crisis column; one that was not annotated as it was.
+def labelling(annotation: Annotation, roles: RoleMap = PAPER_ROLES) -> Callable[[Record], Record]:
+    """What gives a record its topics' names and the crisis column; one that was not annotated stays as it is.
 
     Where several rows have one id and their file no digests, each gets the topics of all of them: no crisis is
     overlooked for a name's sake.
     """
-    names = {topic.index: topic.name for topic in annotation.topics}
-    for record, labels, _ in annotation.of(records, roles):
+    names, by_text = {topic.index: topic.name for topic in annotation.topics}, annotation.by_text()
+
+    def label(record: Record) -> Record:
+        labels, _ = by_text.of(record.row_id, record_digest(record, roles))
         if not labels:
-            yield record
-        else:
-            indices = tuple(dict.fromkeys(index for one in labels for index in one.topics))
-            yield replace(record, topics=tuple(names[index] for index in indices), crisis=Labels(indices).crisis)
+            return record
+        indices = tuple(dict.fromkeys(index for one in labels for index in one.topics))
+        return replace(record, topics=tuple(names[index] for index in indices), crisis=Labels(indices).crisis)
+
+    return label
+
+
+def with_topics(records: Iterable[Record], annotation: Annotation, roles: RoleMap = PAPER_ROLES) -> Iterator[Record]:
+    """The records, each as `labelling` leaves it."""
+    return map(labelling(annotation, roles), records)

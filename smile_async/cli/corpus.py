@@ -101,6 +101,7 @@ def sample(
 
 
 HF = "Of --format hf"
+PLAIN = ("jsonl", "smilechat")  # dialogues as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,10 @@ def export(
     ] = None,
     topics: Annotated[
         Path | None,
-        typer.Option(help="labels that go with the dialogues, crisis too: of smile topics annotate", metavar="RUN"),
+        typer.Option(
+            help="labels that go with the dialogues, crisis too: of smile topics annotate; not in smilechat",
+            metavar="RUN",
+        ),
     ] = None,
     dataset: DatasetFlags,
     overwrite: Overwrite = False,
@@ -159,6 +163,11 @@ def export(
     given = [name for name, value in asdict(dataset).items() if value is not None]
     if given and kind != "hf":
         raise typer.BadParameter(f"belongs to --format hf, not {format}", param_hint=f"--{given[0]}")
+    unused = {"--system": system is not None and kind in PLAIN, "--topics": topics is not None and kind == "smilechat"}
+    if flag := next((name for name, is_unused in unused.items() if is_unused), None):
+        raise typer.BadParameter(
+            f"--format {kind} has no place for it; see --help for those that have", param_hint=flag
+        )
     opened = open_corpus(corpus, roles=role_map(roles))
     if topics is not None:
         opened = _labelled(opened, topics)

@@ -28,7 +28,7 @@ OBSERVERS = "Observers"
 
 
 @dataclass(frozen=True, slots=True)
-class AskFlags:
+class WhomFlags:
     """Whom to ask, for any task."""
 
     provider: Annotated[
@@ -46,6 +46,12 @@ class AskFlags:
     api_key_env: Annotated[
         str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY, ...", metavar="NAME")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskFlags(WhomFlags):
+    """And how, where words are asked for."""
+
     temperature: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
     top_p: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
     max_tokens: Annotated[int | None, option(ASK, "most tokens an answer may have")] = None

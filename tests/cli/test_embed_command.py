@@ -93,6 +93,7 @@ def test_without_a_model_the_embedded_one_is_asked(named: AskFlags, provider: st
         (("embed", "{source}", "v", "--what", "qa", "--model", "m", "--encoding", "hex"), "one of base64, float"),
         (("embed", "{source}", "v", "--what", "qa", "--base-url", "http://127.0.0.1:9"), "No model is named"),
         (("embed", "{source}", "v", "--what", "qa", "--provider", "local", "--model", "m"), "no choice of models"),
+        (("embed", "{source}", "v", "--what", "qa", "--model", "m", "--temperature", "0"), "--temperature"),
         (("embed", "absent", "v", "--model", "m"), "absent: there is no such file"),
         (("topics", "annotate", "{source}", "t", "--model", "m", "--language", "fr"), "zh or en"),
         (("topics", "absent"), "smile topics annotate CORPUS absent"),
