@@ -33,6 +33,8 @@ def topics_look(folder: str | Path, notify: Callable[[str], None] = lambda _text
         for line in told(fates, "labels", folder, f"smile topics annotate {corpus.path} {folder}"):
             notify(line)
         found = topic_table(labelled, annotation.topics)
+        if found.note:
+            notify(found.note)
         return Findings(tables=(entropy_table(found), topics_table(found)), topics=topics(found))
 
     return look

@@ -36,6 +36,7 @@ SAMPLING = Sampling(temperature=0.7, top_p=0.8)  # Appendix D
 LONGEST_OWN = {"zh": 12, "en": 40}  # characters of a label beyond the 60; the longest of these have 10 and 39
 MAX_TOKENS = 1_024  # of an answer: all 60 names take about 400
 TOPICS = "topics.jsonl"
+SHOWN = "shown"  # of a run's identity: characters; of longer dialogues the annotator saw beginning and end alone
 LANGUAGE = "language"  # the key under which a run notes it
 SPEAKERS: Mapping[Language, tuple[str, str]] = {"zh": ("求助者：", "支持者："), "en": ("Client: ", "Counselor: ")}
 
@@ -195,16 +196,18 @@ def topic_lines(reader: sqlite3.Connection, listed: Iterable[tuple[str, str]] = 
     the run was asked about, in theirs: of each id the last, and none whose id is listed with another text."""
     language: Language = account.read_meta(reader, LANGUAGE)
     names = {topic.index: topic.name for topic in load_topics(language)}
-    found: dict[tuple[str, str], bytes] = {}
+    shown = (account.read_meta(reader, "identity") or {}).get(SHOWN)
+    found: dict[tuple[str, str], tuple[bytes, int]] = {}
     for row in account.result_rows(reader):
-        key = row.source_id, said_digest(orjson.loads(row.item)[1])
-        found[key] = row.value
+        text = orjson.loads(row.item)[1]
+        found[row.source_id, said_digest(text)] = row.value, len(text)
     last = {ident: (ident, digest) for ident, digest in found}
     chosen = [key for key in dict.fromkeys(listed) if key in found]
     there = {ident for ident, _ in listed}
     chosen += [key for ident, key in last.items() if ident not in there]
     for ident, digest in chosen:
-        labels = load_labels(found[ident, digest])
+        value, length = found[ident, digest]
+        labels = load_labels(value)
         line: dict[str, Any] = {
             "id": ident,
             "digest": digest,
@@ -216,6 +219,8 @@ def topic_lines(reader: sqlite3.Connection, listed: Iterable[tuple[str, str]] = 
         }
         if labels.crisis_near and not labels.crisis:
             line["crisis_near"] = True
+        if shown is not None and length > shown:
+            line["in_part"] = True
         yield orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -273,6 +278,7 @@ def read_annotation(folder: str | Path) -> Annotation:
                 tuple(line["indices"]),
                 tuple(NearMiss(miss["label"], index_of[miss["near"]]) for miss in line["near_misses"]),
                 tuple(line["others"]),
+                in_part=bool(line.get("in_part")),
             ),
         )
         for line in lines

@@ -310,7 +310,8 @@ def _table_2(found: "Comparison") -> "Table":
         if (told := one.topics)
     )
     note = "Occurrence entropy in bits, as the paper's; normalised: Shannon's, of the 60."
-    return Table("Table 2: entropy of dialogue topics", columns, rows, (note,))
+    read = tuple(f"{one.name}: {one.topics.note}" for one in found.sets if one.topics and one.topics.note)
+    return Table("Table 2: entropy of dialogue topics", columns, rows, (note, *read))
 
 
 def _decimal(value: float | None, digits: int) -> str:

@@ -140,6 +140,8 @@ def _summary(table: "TopicTable") -> list[str]:
     ]
     if table.crisis_near:
         lines.append(f"           {table.crisis_near:,} more are near one: look at them")
+    if table.note:
+        lines.append(f"read       {table.note}")
     near = [f"{printable(told)} {count:,}" for told, count in list(table.near_misses.items())[:MOST_NEAR]]
     return lines + ([f"near       {', '.join(near)}"] if near else [])
 
