@@ -62,8 +62,8 @@ async def annotate_few_shot(
     keeping: Keeping | None = None,
     following: Following | None = None,
 ) -> RunReport:
-    """As `annotate_topics`; of a dialogue above `LONGEST` characters beginning and end are shown. Its labels are a small
-    model's guesses among the 60: none is ever outside of them."""
+    """As `annotate_topics`; of a dialogue above `LONGEST` characters beginning and end are shown. Its labels are a
+    small model's guesses among the 60: none is ever outside of them."""
     task, spoken = few_shot_task(), Spoken(records, roles, "zh")
     return await run_task(
         task,

@@ -125,8 +125,8 @@ def test_a_sample_shows_its_labels_and_marks_those_of_a_crisis(open_tab: OpenTab
     tab = open_tab((tmp_path / "page.html").as_uri(), locale="en-US", **PHONE)
     tab.page.locator("#dialogues .list > li > button").first.click()
 
-    assert tab.page.locator(".pane .topics .tag").all_inner_texts() == ["Anxiety", "Suicidal Tendencies"]
-    assert tab.page.locator(".pane .topics .tag.crisis").all_inner_texts() == ["Suicidal Tendencies"]
+    assert tab.page.locator(".pane .topics .tag").all_inner_texts() == ["Anxiety", "Suicidal Tendency"]
+    assert tab.page.locator(".pane .topics .tag.crisis").all_inner_texts() == ["Suicidal Tendency"]
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
     unharmed(tab, tmp_path / "page.html")
 
