@@ -228,9 +228,9 @@ def size_notes(sets: Sequence[Lexical], names: Sequence[str]) -> tuple[str, ...]
     if tokens[most] < UNEQUAL * max(tokens[least], 1):
         return ()
     ratio = tokens[most] / max(tokens[least], 1)
-    told = (
-        f"Distinct-n falls as a set grows, whatever it says: {names[most]} has {ratio:,.1f} times the tokens of "
-        f"{names[least]}, and is lower by that alone."
+    size = (
+        f"Distinct-n falls as a set grows: {names[most]} has {ratio:,.1f} times the tokens of {names[least]}, which by "
+        "itself makes its share lower."
     )
     texts = [one.texts for one in sets]
     fewest = min(texts)
@@ -239,7 +239,7 @@ def size_notes(sets: Sequence[Lexical], names: Sequence[str]) -> tuple[str, ...]
         if max(texts) > fewest
         else "They have as many texts, of other lengths: compare distinct-n of texts of one kind only."
     )
-    return (f"{told} {remedy}",)
+    return (f"{size} {remedy}",)
 
 
 def _of_others(what: str, members: TextSet, command: str) -> UsageError:

@@ -45,14 +45,16 @@ class ByText(Generic[T]):
         """What was made under this id, of whatever text."""
         return [one for _, one in self._found.get(ident, ())]
 
-    def of(self, ident: str, digest: str) -> tuple[Sequence[T], Fate]:
-        """All that was made of this text; of several records of one id, those with it. Nothing when it has changed."""
+    def of(self, ident: str, *digests: str) -> tuple[Sequence[T], Fate]:
+        """All that was made of this text, which has one of the `digests`; of several records of one id, those with it.
+        Nothing when it has changed."""
         there = self._found.get(ident)
         if there is None:
             return (), "missing"
-        for wanted, fate in ((digest, "same"), ("", "unchecked")):
-            if same := [one for own, one in there if own == wanted]:
-                return same, "same" if fate == "same" else "unchecked"
+        if same := [one for own, one in there if own in digests]:
+            return same, "same"
+        if undated := [one for own, one in there if not own]:
+            return undated, "unchecked"
         return (), "changed"
 
 

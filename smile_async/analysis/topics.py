@@ -36,6 +36,7 @@ SAMPLING = Sampling(temperature=0.7, top_p=0.8)  # Appendix D
 LONGEST_OWN = {"zh": 12, "en": 40}  # characters of a label beyond the 60; the longest of these have 10 and 39
 MAX_TOKENS = 1_024  # of an answer: all 60 names take about 400
 TOPICS = "topics.jsonl"
+BOTH = 2  # who speak
 SHOWN = "shown"  # of a run's identity: characters; of longer dialogues the annotator saw beginning and end alone
 LANGUAGE = "language"  # the key under which a run notes it
 SPEAKERS: Mapping[Language, tuple[str, str]] = {"zh": ("求助者：", "支持者："), "en": ("Client: ", "Counselor: ")}
@@ -63,9 +64,12 @@ def said_digest(spoken: str) -> str:
     return text_digest("\n".join(_SPEAKER.sub("", line, count=1) for line in spoken.split("\n")))
 
 
-def record_digest(record: Record, roles: RoleMap) -> str:
-    """That of the record's dialogue, as `topics.jsonl` has it."""
-    return said_digest(spoken_text(record.dialogue, roles, "zh"))
+def record_digests(record: Record, roles: RoleMap) -> tuple[str, ...]:
+    """Those of the record's dialogue, as `topics.jsonl` has one of them: by these roles, and by whatever two roles it
+    has, so that no words for the two who speak keep labels from their dialogue."""
+    spoken = dict.fromkeys(one.role for one in record.dialogue.utterances)
+    own = [roles, RoleMap(*[*spoken, "", ""][:2])] if len(spoken) <= BOTH else [roles]
+    return tuple(said_digest(spoken_text(record.dialogue, pair, "zh")) for pair in own)
 
 
 def is_label(told: str, language: Language) -> bool:
@@ -249,7 +253,7 @@ class Annotation:
         id, and all that its id has where there are no digests."""
         by_text = self.by_text()
         for record in records:
-            labels, fate = by_text.of(record.row_id, record_digest(record, roles))
+            labels, fate = by_text.of(record.row_id, *record_digests(record, roles))
             yield record, tuple(labels), fate
 
     def fates(self, records: Iterable[Record], roles: RoleMap) -> Counter[Fate]:
@@ -295,7 +299,7 @@ def labelling(annotation: Annotation, roles: RoleMap = PAPER_ROLES) -> Callable[
     names, by_text = {topic.index: topic.name for topic in annotation.topics}, annotation.by_text()
 
     def label(record: Record) -> Record:
-        labels, _ = by_text.of(record.row_id, record_digest(record, roles))
+        labels, _ = by_text.of(record.row_id, *record_digests(record, roles))
         if not labels:
             return record
         indices = tuple(dict.fromkeys(index for one in labels for index in one.topics))

@@ -164,8 +164,8 @@ def _lexical(texts: int, tokens: int) -> Lexical:
     ("sizes", "words"),
     [
         ([(500, 1_000), (500, 1_199)], None),
-        ([(500, 3_000), (100, 1_000)], "has 3.0 times the tokens of b, and is lower by that alone. Draw as many of each: --sample 100."),
-        ([(500, 1_000), (500, 4_000)], "b has 4.0 times the tokens of a, and is lower by that alone. They have as many texts, of other lengths"),
+        ([(500, 3_000), (100, 1_000)], "has 3.0 times the tokens of b, which by itself makes its share lower. Draw as many of each: --sample 100."),
+        ([(500, 1_000), (500, 4_000)], "b has 4.0 times the tokens of a, which by itself makes its share lower. They have as many texts, of other lengths"),
         ([], None),
     ],
 )  # fmt: skip

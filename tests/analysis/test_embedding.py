@@ -125,13 +125,13 @@ def test_of_a_request_that_is_refused_only_the_text_to_blame_stays_without_a_vec
 
     records = [record(1), record(2), record(3, words="坏"), record(4)]
     report, provider, told = embed(tmp_path, records, filtering, what=("dialogue",))
-    again, nobody, _ = embed(tmp_path, records, filtering, what=("dialogue",))
+    again, nobody, silence = embed(tmp_path, records, filtering, what=("dialogue",))
 
     assert load_vectors(tmp_path).ids == ("r1", "r2", "r4")
     assert [len(request.messages) for _, request in provider.asked] == [4, 1, 1, 1, 1]
     assert "4 texts were refused together" in told[0]
     assert report.counts.set_aside == again.counts.set_aside == 2  # the request of four, and the text to blame
-    assert nobody.asked == []
+    assert (nobody.asked, silence) == ([], [])
 
 
 def test_vectors_too_few_are_no_vectors(tmp_path: Path) -> None:

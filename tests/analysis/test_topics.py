@@ -283,3 +283,17 @@ def test_the_labels_of_another_corpus_are_not_mixed_in_unless_that_is_meant(tmp_
     assert "--add" in refused.value.hint
     assert (len(provider.asked), report.counts.accepted) == (3, 6)
     assert lines_of(tmp_path) == [(f"r{number}", ["自杀倾向"]) for number in range(3)]
+
+
+def test_labels_find_their_dialogue_whatever_the_two_who_speak_are_called(tmp_path: Path) -> None:
+    """An export as messages calls them user and assistant; whoever calls from Python may name no roles."""
+    annotate(tmp_path, ANSWERS, count=1)
+    said = Dialogue(
+        utterances=(Utterance(role="user", content="第0号"), Utterance(role="assistant", content="我在听。"))
+    )
+    exported = Record("r0", "", None, said)
+
+    annotation = read_annotation(tmp_path)
+
+    assert annotation.fates([exported], RoleMap("user", "assistant")) == {"same": 1}
+    assert annotation.fates([exported], PAPER_ROLES) == {"same": 1}

@@ -108,7 +108,7 @@ def test_a_budget_stops_before_it_is_overspent_and_a_larger_one_goes_on(
     ("arguments", "words"),
     [
         (("generate", "absent.json", "run", "--model", "m"), ("absent.json",)),
-        (("generate", "{source}", "run"), ("No model is named", "--model")),
+        (("generate", "{source}", "run"), ("No model is named.\n  --model NAME, or",)),
         (("generate", "{source}", "run", "--model", "m", "--recipe", "nonsense"), ("nonsense", "smile", "standardT")),
         (("generate", "{source}", "run", "--model", "m", "--recipe", "absent.toml"), ("absent.toml",)),
         (("generate", "{source}", "run", "--model", "m", "--budget", "1"), ("--price-in",)),
