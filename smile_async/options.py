@@ -16,7 +16,7 @@ class Options:
     model). `salvage` overrides which steps the recipe takes to mend a reply that broke a rule: `"all"`, `"none"`,
     `"speakers,tail"`, a tuple of such names; with the recipe it is kept as the run's rules. `sampling` overrides
     the recipe's. Limits, retries, prices and timeouts may change when a run goes on; recipe, model and sampling may
-    not.
+    not. `add_source`: rows of another source than a run's are added to it (else `RunMismatchError`); it is not kept.
     """
 
     recipe: str | Path | Recipe | None = None
@@ -27,6 +27,7 @@ class Options:
     prices: Prices | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     intake: Intake = field(default_factory=Intake)
+    add_source: bool = False
 
     def as_notes(self) -> dict[str, Any]:
         """What `smile resume` needs to go on, as plain data."""

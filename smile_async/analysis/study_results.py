@@ -65,8 +65,7 @@ def study_vectors(out: str | Path, sets: Sequence[TextSet]) -> dict[str, SetVect
     out = Path(out)
     found = {}
     for one in sets:
-        held = load_vectors(there.vectors_of(out, one.name))
-        found[one.name] = laid_beside(one, held.ids, held.what, held.array)
+        found[one.name] = laid_beside(one, load_vectors(there.vectors_of(out, one.name)))
     smile = next((one for one in sets if one.name == SMILE), None)
     if smile is not None:
         found[SMILE] = _beside_their_pairs(out, smile, found[SMILE])

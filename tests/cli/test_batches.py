@@ -12,7 +12,7 @@ import pytest
 from smile_async.simulate.server import SimulatorServer
 from tests.cli.conftest import KEY, ROWS, Ended, Serve, Smile, at
 from tests.e2e.processes import in_ledger
-from tests.e2e.questions import questions
+from tests.e2e.questions import questions, write_jsonl
 
 FAULTS = {"server-error": 0.1, "content-filter": 0.1, "broken-json": 0.05, "rate-limited": 0.05}
 BREACHES = {"bad-start": 0.15}
@@ -301,6 +301,20 @@ def test_a_usage_error_is_2_and_leaves_no_run(
         assert word in ended.err
     assert not Path("run").exists()
     assert not Path("absent").exists()
+
+
+def test_another_source_is_not_handed_over_with_a_run_unless_that_is_meant(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    server, other = serve(), source.with_name("other.jsonl")
+    write_jsonl(other, questions(2 * ROWS)[ROWS:])
+    smile("batch", "submit", source, "run", *at(server))
+
+    refused = smile("batch", "submit", other, "run", *at(server))
+    added = smile("batch", "submit", other, "run", *at(server), "--add", "--json")
+
+    assert (refused.code, "none is among its 24" in refused.err) == (2, True)
+    assert (added.code, added.told["in_batches"]) == (0, 2 * ROWS)
 
 
 def test_a_run_without_batches_says_so(smile: Smile, serve: Serve, source: Path) -> None:

@@ -1,0 +1,83 @@
+"""Whether a source is the one that a run was made of, perhaps grown or mended, or a stranger to it."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from smile_async.engine import account, schema
+from smile_async.engine.feed import Unreadable, identity_digest
+from smile_async.engine.names import PARTED
+from smile_async.engine.task import Task
+from smile_async.errors import RunMismatchError
+
+Row = TypeVar("Row")
+
+LOOKED_AT = 10_000  # rows at most, so that memory is bounded: a source that grew at its front by more is refused
+ENOUGH = 10  # rows that both have: seen in a moment when a run simply goes on
+SHARE = 10  # else a tenth of them must be common
+
+
+class OtherSourceError(RunMismatchError):
+    """What is to be asked about has hardly anything in common with what the run was made of."""
+
+
+def check_kin(names: Iterable[str], known: Collection[str], folder: Path, *, what: str, make: str) -> None:
+    """`names` of what stands in a source against those that the run in `folder` knows; read no further than needed.
+
+    Raises `OtherSourceError` where hardly any is common. `what` they are, for a person; `make`: a command as which this
+    may be allowed.
+    """
+    read = common = 0
+    enough = min(ENOUGH, len(known))
+    for name in names:
+        read += 1
+        common += name in known
+        if common >= enough:
+            return
+        if read == LOOKED_AT:
+            break
+    if not read or common * SHARE >= min(read, len(known)):
+        return
+    raise OtherSourceError(
+        f"{folder} was made of something else: of {read:,} {what} {common or 'none'} "
+        f"{'is' if common < 2 else 'are'} among its {len(known):,}.",
+        hint=f"Name another folder. If both are to be in this one: {make} --add (add_source=True from Python).",
+    )
+
+
+def own_rows(rows: Iterator[Row], task: Task[Any, Any], folder: Path, *, what: str, make: str) -> Iterator[Row]:
+    """The `rows` (items of `task`, or `Unreadable`), of which the first few have been looked at when the folder holds a
+    run of this task. Raises as `check_kin`."""
+    identity, known = _known(folder)
+    if not known or not _same_task(identity, task):
+        return rows
+    seen: list[Row] = []
+    key = identity_digest(identity)
+
+    def names() -> Iterator[str]:
+        for row in rows:
+            seen.append(row)
+            data = row.name if isinstance(row, Unreadable) else task.dump_item(row)
+            yield hashlib.blake2b(data, digest_size=16, key=key).hexdigest()  # as `engine/feed.py` names it
+
+    check_kin(names(), known, folder, what=what, make=make)
+    return chain(seen, rows)
+
+
+def _known(folder: Path) -> tuple[dict[str, Any], set[str]]:
+    """What shaped the run's requests, and the ids of its rows."""
+    if not (folder / schema.DATABASE).exists():
+        return {}, set()
+    with schema.reading(folder) as reader:
+        identity = account.read_meta(reader, "identity") or {}
+        return identity, {name.partition(PARTED)[0] for (name,) in reader.execute("SELECT row_id FROM rows")}
+
+
+def _same_task(identity: dict[str, Any], task: Task[Any, Any]) -> bool:
+    """Else the run is refused by what differs, which says more."""
+    own = orjson.loads(orjson.dumps({"task": task.name, **task.identity}))
+    return all(identity.get(key) == value for key, value in own.items())
