@@ -33,7 +33,6 @@ from smile_async.chatbot.study_cases import (
     learnt_references,
     take_cases,
 )
-from smile_async.chatbot.study_folder import StudyFolder, digest
 from smile_async.chatbot.study_settings import STEPS, StepName, StudySettings, StudyWishes
 from smile_async.chatbot.training import ADAPTER, train
 from smile_async.corpora import Corpus
@@ -44,6 +43,7 @@ from smile_async.filing import whole_file
 from smile_async.notes import Whom
 from smile_async.options import Options
 from smile_async.settings import Endpoint, Limits, Sampling
+from smile_async.study_folder import CHATBOT, StudyFolder, digest
 from smile_async.tasks import Following, Keeping
 
 CASES, METRICS, BALLOTS, KEY, VOTES = (
@@ -121,7 +121,7 @@ def reproduce_chatbot(
     if told.until is None or STEPS.index(told.until) >= STEPS.index("metrics"):
         require_metrics()  # not hours later
         _ = CosineScorer() if told.cosine else None
-    folder = StudyFolder(Path(out))
+    folder = StudyFolder(Path(out), CHATBOT)
     with folder.alone():
         shaping = settings.as_json() | {"corpus": digest_of(corpus), "cases_file": cases and digest(cases)}
         folder.begin(shaping)
