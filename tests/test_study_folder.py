@@ -23,10 +23,9 @@ def test_a_step_is_done_while_inputs_and_files_are_the_same(tmp_path: Path) -> N
 
 def test_a_study_with_other_settings_is_refused_by_their_names(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, CHATBOT)
-    assert not folder.begun
     folder.begin({"seed": 1, "base": "x"})
     folder.begin({"seed": 1, "base": "x"})
-    assert folder.begun
+    assert (StudyFolder(tmp_path, CHATBOT).begun, StudyFolder(tmp_path / "new", CHATBOT).begun) == (True, False)
     with pytest.raises(RunMismatchError, match=r'(?s)base: was "x", now null\n    seed: was 1, now 2'):
         folder.begin({"seed": 2})
     (tmp_path / NOTE).write_text("{torn")
