@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smile_async.analysis import study_folder as there
+from smile_async.analysis import study_places as there
 from smile_async.analysis.comparison import Comparison, SetVectors, compare, laid_beside, topics_of
 from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.semantic import Vectors, described, line, other_cosines, own_cosines, share_below
 from smile_async.analysis.sets import TextSet, open_set
-from smile_async.analysis.study_folder import METHODS, PAIRS
+from smile_async.analysis.study_places import METHODS, PAIRS
 from smile_async.analysis.tokenization import Tokenizer
 from smile_async.analysis.topic_entropy import TopicTable
 from smile_async.analysis.vectors import load_vectors

@@ -105,12 +105,6 @@ def rouge_l(reference: Sequence[str], response: Sequence[str]) -> float:
     return 2 * common / (len(reference) + len(response))
 
 
-def own_distinct(tokens: Sequence[str], n: int) -> float:
-    """Different n-grams / all n-grams of one response; nan where it is shorter than `n` tokens."""
-    all_of_them = [tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1)]
-    return len(set(all_of_them)) / len(all_of_them) if all_of_them else float("nan")
-
-
 def bert_score(
     references: Sequence[str], responses: Sequence[str], encoder: str, *, layer: int | None = None, batch: int = 16
 ) -> list[float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,7 +98,8 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
                 language="zh" if (talk.language or language_of(os.environ)) == "zh" else "en",
                 read=_reader(),
                 out=sys.stdout,
-                notify=to_stderr,
+                notify=_tell,
+                columns=lambda: get_terminal_size().columns if sys.stdout.isatty() else None,
                 transcript=talk.transcript,
                 runner=runner,
             )
@@ -106,6 +108,13 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
             runner.run(whom.__aexit__(None, None, None))
     if talking.failed and not sys.stdin.isatty():  # a script must hear of answers that did not come
         raise typer.Exit(4)
+
+
+def _tell(text: str) -> None:
+    """A notice; in a terminal in lines of its width."""
+    from smile_async.chatbot.wrapping import wrapped
+
+    to_stderr(wrapped(text, get_terminal_size().columns) if sys.stderr.isatty() else text)
 
 
 def _whom(

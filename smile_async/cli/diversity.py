@@ -113,14 +113,15 @@ def compare(
     from smile_async.analysis.comparison import compare as side_by_side
     from smile_async.analysis.comparison import topics_of, vectors_of
     from smile_async.analysis.sets import open_set
-    from smile_async.analysis.study_folder import is_study
     from smile_async.analysis.tokenization import load_tokenizer
+    from smile_async.study_folder import CORPORA, is_study
 
     _one_form(json=json, csv=csv, markdown=markdown)
     cut = load_tokenizer(tokenizer)
     embedded = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
     annotated = dict(_named(topics or [], "NAME=FOLDER", "--topics"))
-    studies, others = [one for one in sets if is_study(one)], [one for one in sets if not is_study(one)]
+    studies = [one for one in sets if is_study(one, CORPORA)]
+    others = [one for one in sets if one not in studies]
     opened = [open_set(path, name=name) for name, path in _named(others, "NAME=CORPUS")]
     drawn = _drawn(opened, sample, seed)
     held, labels = vectors_of(drawn, embedded, _note), topics_of(drawn, annotated, _note)

@@ -73,6 +73,7 @@ def ballot(
     smile ballot cases.jsonl baseline=base.jsonl tuned=tuned.jsonl --reference golden -o study.json
     """
     from smile_async.chatbot.ballots import draw, read_cases, read_responses, references, write_ballots
+    from smile_async.chatbot.votes import keep_voted
     from smile_async.cli.evaluate import named_files
 
     told = read_cases(cases)
@@ -83,6 +84,7 @@ def ballot(
         systems[name] = read_responses(file)
     drawn = draw(told, systems, count=count, seed=seed, ties=ties)
     key = key or _beside(out, KEY)
+    keep_voted(_beside(out, VOTES), drawn.ballots.drawn)
     write_ballots(drawn, out, key, overwrite=overwrite)
     result = {
         "ballots": str(out), "key": str(key), "drawn": drawn.ballots.drawn, "cases": len(drawn.ballots.ballots),
