@@ -35,6 +35,14 @@ class Flight(NamedTuple):
     endpoint: str
 
 
+class Waiting(NamedTuple):
+    """An attempt that waits in a batch."""
+
+    number: int
+    ordinal: int
+    nonce: str
+
+
 class Outcome(NamedTuple):
     """Where a row ended."""
 
@@ -54,7 +62,8 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The whole ledger. `rows` maps an ordinal to its word (None: unreadable) and its place in the source."""
+    """The whole ledger. `rows` maps an ordinal to its word (None: unreadable) and its place in the source, `batched`
+    the attempts that wait in batches, `batches` their nonces to their states."""
 
     rows: dict[int, tuple[str | None, int]] = field(default_factory=dict)
     flights: dict[int, Flight] = field(default_factory=dict)
@@ -63,6 +72,9 @@ class Books:
     replies: dict[int, Text] = field(default_factory=dict)
     results: dict[int, str] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
+    amended: dict[int, str] = field(default_factory=dict)
+    batched: dict[int, Waiting] = field(default_factory=dict)
+    batches: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,7 +87,7 @@ class Books:
     @property
     def last(self) -> int:
         """The highest number of an attempt."""
-        return max([0, *self.attempts, *self.flights])
+        return max([0, *self.attempts, *self.flights, *self.batched])
 
 
 def read(folder: Path, *, check: bool = False) -> Books:
@@ -112,5 +124,11 @@ def read(folder: Path, *, check: bool = False) -> Books:
             },
             results={ordinal: bytes(value).decode() for ordinal, value in ask("SELECT ordinal, value FROM results")},
             names={row_id: ordinal for ordinal, _, _, row_id in rows},
+            amended=dict(ask("SELECT attempt, step FROM amended")),
+            batched={
+                found[0]: Waiting(*found)
+                for found in ask("SELECT d.attempt, d.ordinal, b.nonce FROM batched d JOIN batches b USING (batch)")
+            },
+            batches=dict(ask("SELECT nonce, state FROM batches")),
             meta={key: orjson.loads(value) for key, value in ask("SELECT key, value FROM meta")},
         )

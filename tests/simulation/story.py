@@ -173,6 +173,7 @@ class _Story:
         task = make_task(
             rules,
             max_tokens=scenario.max_tokens,
+            amends=scenario.amends,
             accept_breaks=life.accept_breaks,
             render_breaks=life.render_breaks,
         )
@@ -185,7 +186,7 @@ class _Story:
                 retry=RetryPolicy(**{**scenario.retry, **(CALM if calm else {})}),
                 listener=listener,
                 stop=stop,
-                pulse=None if any("requests_per_day" in site.quota for site in scenario.sites) else life.pulse,
+                pulse=None if any(name.endswith("_per_day") for site in scenario.sites for name in site.quota) else life.pulse,
                 retry_reasons=life.retry_reasons,
                 deterministic=random.Random(f"{scenario.seed}/engine/{self.lives}"),
             )
