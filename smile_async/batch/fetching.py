@@ -101,17 +101,24 @@ async def collect_batches(
     if _is_anything_there(folder):
         rules = rules_of(folder)
         async with _asking(folder, provider, client, notify) as (desk, api, dialect):
-            await finish_half_made(desk, api, sending=False)
-            for batch in _at_server(desk):
-                found = await _looked_at(desk, api, batch)
-                if found.state in ENDED:
-                    done.add(await _fetch(desk, api, dialect, rules, found))
-                    if delete_files:
-                        await _delete_files(desk, api, found)
-            desk.note_waiting()
+            await bring_home(desk, api, dialect, rules, done, delete_files=delete_files)
     if done != Collected() or not batch_report(folder).at_server:  # else this is one of many looks
         write_what_there_is(folder, notify)
     return batch_report(folder, done)
+
+
+async def bring_home(
+    desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, done: Collected, *, delete_files: bool = False
+) -> None:
+    """Look at every batch, and collect those that ended; `done` adds up what they brought."""
+    await finish_half_made(desk, api, sending=False)
+    for batch in _at_server(desk):
+        found = await _looked_at(desk, api, batch)
+        if found.state in ENDED:
+            done.add(await _fetch(desk, api, dialect, rules, found))
+            if delete_files:
+                await _delete_files(desk, api, found)
+    desk.note_waiting()
 
 
 async def wait_for_batches(
@@ -163,27 +170,40 @@ async def cancel_batches(
     folder = Path(out)
     check_there_are_any(folder)
     async with at_desk(folder, None, notify) as desk:
-        for batch in desk.live():
-            if batch.state in (OFFLINE, WRITING) or (batch.state == PREPARED and batch.checked_at is None):
-                desk.file(batch, "requests").unlink(missing_ok=True)
-                await withdraw(desk.ledger, desk.reader, batch, "given back")
+        await give_back(desk)
     if not _is_anything_there(folder):
         return batch_report(folder)
     done = Collected()
     rules = rules_of(folder)
     async with _asking(folder, provider, client, notify) as (desk, api, dialect):
-        for batch in desk.live():
-            if batch.state == OFFLINE:
-                continue
-            failure = await _cancelled(desk, api, batch)
-            if forget:
-                done.add(await _given_up(desk, api, dialect, rules, batch, failure))
-            elif failure is not None:
-                hint = f"`smile batch cancel {folder} --forget` gives it up: its rows may have been billed."
-                raise refused(folder, f"batch {batch.number} could not be cancelled", failure, hint=hint)
-        desk.note_waiting()
+        await cancel_all(desk, api, dialect, rules, done, forget=forget)
     write_what_there_is(folder, notify)
     return batch_report(folder, done)
+
+
+async def give_back(desk: Desk) -> None:
+    """Release the rows of what never left, and of exports."""
+    for batch in desk.live():
+        if batch.state in (OFFLINE, WRITING) or (batch.state == PREPARED and batch.checked_at is None):
+            desk.file(batch, "requests").unlink(missing_ok=True)
+            await withdraw(desk.ledger, desk.reader, batch, "given back")
+    desk.sweep()
+
+
+async def cancel_all(
+    desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, done: Collected, *, forget: bool
+) -> None:
+    """Cancel what is at the server; `forget` also gives up what it does not answer for."""
+    for batch in desk.live():
+        if batch.state == OFFLINE:
+            continue
+        failure = await _cancelled(desk, api, batch)
+        if forget:
+            done.add(await _given_up(desk, api, dialect, rules, batch, failure))
+        elif failure is not None:
+            hint = f"`smile batch cancel {desk.folder} --forget` gives it up: its rows may have been billed."
+            raise refused(desk.folder, f"batch {batch.number} could not be cancelled", failure, hint=hint)
+    desk.note_waiting()
 
 
 @asynccontextmanager

@@ -99,18 +99,20 @@ def read(folder: Path, *, check: bool = False) -> Books:
         if check:
             found = ledger.execute("PRAGMA integrity_check").fetchone()[0]
             assert found == "ok", found
-        ask = ledger.execute
+        ask, schema = ledger.execute, int(ledger.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0])
+        endpoint = "endpoint" if schema > 1 else "''"  # a process may have ended before it brought the ledger up to date
         rows = ask("SELECT ordinal, item, position, row_id FROM rows").fetchall()
         return Books(
             rows={ordinal: (item and bytes(item).decode(), position) for ordinal, item, position, _ in rows},
             flights={
-                found[0]: Flight(*found) for found in ask("SELECT attempt, ordinal, ceiling_usd, endpoint FROM flights")
+                found[0]: Flight(*found)
+                for found in ask(f"SELECT attempt, ordinal, ceiling_usd, {endpoint} FROM flights")  # noqa: S608
             },
             attempts={
                 found[0]: Attempt(*found)
                 for found in ask(
                     "SELECT attempt, ordinal, sent_at, paid, charged, verdict, prompt_tokens, completion_tokens,"
-                    " cost_usd, endpoint FROM attempts"
+                    f" cost_usd, {endpoint} FROM attempts"  # noqa: S608
                 )
             },
             outcomes={
@@ -124,11 +126,13 @@ def read(folder: Path, *, check: bool = False) -> Books:
             },
             results={ordinal: bytes(value).decode() for ordinal, value in ask("SELECT ordinal, value FROM results")},
             names={row_id: ordinal for ordinal, _, _, row_id in rows},
-            amended=dict(ask("SELECT attempt, step FROM amended")),
+            amended=dict(ask("SELECT attempt, step FROM amended")) if schema > 1 else {},
             batched={
                 found[0]: Waiting(*found)
                 for found in ask("SELECT d.attempt, d.ordinal, b.nonce FROM batched d JOIN batches b USING (batch)")
-            },
-            batches=dict(ask("SELECT nonce, state FROM batches")),
+            }
+            if schema > 2
+            else {},
+            batches=dict(ask("SELECT nonce, state FROM batches")) if schema > 2 else {},
             meta={key: orjson.loads(value) for key, value in ask("SELECT key, value FROM meta")},
         )

@@ -17,6 +17,7 @@ from smile_async.engine.run import RunReport
 from smile_async.engine.window import STRIKES
 from smile_async.settings import MOST_IN_FLIGHT, Prices
 from tests.simulation.asking import check_orders, check_what_is_asked
+from tests.simulation.batches import Office, check_batches
 from tests.simulation.books import Attempt, Books, Flight
 from tests.simulation.process import Process
 from tests.simulation.scenario import DAY, MINUTE, NOTHING_FITS, UNREADABLE, Life, Scenario, Site
@@ -63,6 +64,7 @@ class Auditor:
 
     scenario: Scenario
     log: list[Send]
+    office: Office | None = None
     steps: list[int] = field(default_factory=list)  # numbers of lives before which the wall clock was moved
 
     def before(self, life: Life, books: Books, number: int) -> Before:
@@ -71,7 +73,8 @@ class Auditor:
         closed = frozenset(
             ordinal for ordinal, end in books.outcomes.items() if not _may_reopen(end.state, end.reason, life)
         )
-        return Before(number, life, books, len(self.log), closed)
+        waiting = {waiting.ordinal for waiting in books.batched.values()}
+        return Before(number, life, books, len(self.log), closed | waiting)
 
     def after(self, before: Before, books: Books, ending: Ending) -> None:
         """All that must hold when the process has ended, however it did."""
@@ -81,6 +84,8 @@ class Auditor:
             assert len(self.log) == before.sends, "asked-again: who works on batches has asked row by row"
         else:
             self._check_requests(before, books, ending)
+        if self.office is not None:
+            check_batches(before.books, books, self.office, hard_ceilings=self._hard_ceilings())
         self._check_rows(books)
         self._check_replicas(books)
         self._check_budgets(before, books)
@@ -244,7 +249,7 @@ class Auditor:
         assert not failures or max(failures.values()) <= most, f"failures: {max(failures.values())} of {most}"
         budget = self.scenario.budget_usd
         if budget is not None and self._hard_ceilings() and before.number <= len(self.scenario.lives):
-            spent = sum(self._charged(send) for send in self.log)
+            spent = sum(self._charged(send) for send in self.log) + (self.office.charged() if self.office else 0.0)
             assert spent <= budget + CENT, f"budget: {spent:.6f} of {budget:.6f} US dollars were charged"
 
     def _check_replicas(self, books: Books) -> None:
@@ -448,9 +453,11 @@ def _check_report(books: Books, report: RunReport, rows: int) -> None:
     assert found == wanted, f"report: total, accepted, set aside, pending, replies: {found}, in the ledger: {wanted}"
     spend = sum(attempt.cost_usd for attempt in paid)
     assert abs(counts.spend_usd - spend) < CENT, f"report: spend {counts.spend_usd}, in the ledger {spend}"
-    assert (counts.attempts, counts.in_flight) == (len(books.attempts) + len(books.flights), len(books.flights)), (
-        f"report: {counts.attempts} attempts, {counts.in_flight} in flight"
-    )
+    assert (counts.attempts, counts.in_flight) == (
+        len(books.attempts) + len(books.flights) + len(books.batched),
+        len(books.flights),
+    ), f"report: {counts.attempts} attempts, {counts.in_flight} in flight"
+    assert counts.in_batches == len(books.batched), f"report: {counts.in_batches} in batches, {len(books.batched)} are"
     if report.state == "done":
         assert counts.pending == 0 and counts.exact and counts.total == rows, (
             f"report: done with {counts.pending} pending of {counts.total}, {rows} in the source"

@@ -346,7 +346,7 @@ def _draw_life(seed: int, number: int, upto: int, rows: int, sites: int) -> Life
         retry_reasons=_draw_reasons(odd) if number and odd.random() < 0.25 else None,
         rejudge=odd.choice(RULES) if number and odd.random() < 0.2 else None,
         pulse=odd.choice([0.5, 10.0]) if odd.random() < 0.2 else None,
-        older=age.choice([1, 2, 3]) if number and age.random() < 0.0 else None,
+        older=age.choice([1, 2, 3]) if number and age.random() < 0.1 else None,
         batch=works.choice(BATCH_WORK) if _has_batches(seed) and works.random() < 0.7 else (),
         **{broken: odd.randrange(1, rows + 2)} if broken else {},
     )
@@ -358,7 +358,7 @@ BATCH_WORK = (
 
 
 def _has_batches(seed: int) -> bool:
-    return chance(seed, "batches at all").random() < 0.0
+    return chance(seed, "batches at all").random() < 0.15
 
 
 def _draw_batches(chance: random.Random) -> Batches:

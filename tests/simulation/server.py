@@ -77,8 +77,9 @@ class Server:
         self.note = note
         self.log = log  # of all endpoints together
         self.outages: tuple[Outage, ...] = site.outages
+        batches = {} if scenario.batches is None else scenario.batches.server
         self._forgotten = 0  # outages whose loss of state is done
-        self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, **site.server))
+        self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, batches=batches, **site.server))
         self.endpoint = self.provider.endpoint
         self.endpoint.behaviour._source = Lines(scenario.length)
         self._orphans: list[tuple[float, Ticket]] = []
