@@ -60,7 +60,7 @@ class Desk:
         return self.folder / f"batch-{batch.number}.{kind}.jsonl"
 
     def sweep(self) -> None:
-        """Delete what a crash left of files whose batch is not, or no longer, waited for: they hold prompts and answers."""
+        """Delete what a crash left of files of batches that nobody waits for: they hold prompts and answers."""
         live = {batch.number for batch in self.live()}
         for path in self.folder.iterdir():
             found = BATCH_FILE.fullmatch(path.name)

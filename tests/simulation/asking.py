@@ -16,7 +16,7 @@ FINAL = frozenset(map(str, ROW_FINAL))
 def check_what_is_asked(scenario: Scenario, rules: str, where: str, asked: Sequence[Send]) -> list[str]:
     """The requests of one row by one process: after the first rejected reply that can be amended comes the amended
     request, once answered never again. Returns how each was amended, "" for plain ones."""
-    plain = ((), scenario.max_tokens)
+    plain: tuple[tuple[str, ...], int | None] = ((), scenario.max_tokens)
     wanted, step, given, steps = plain, "", False, []
     for place, send in enumerate(asked):
         found = (send.asked[0], send.asked[1] if scenario.max_tokens else None)  # else a budget may bound it

@@ -100,19 +100,21 @@ def read(folder: Path, *, check: bool = False) -> Books:
             found = ledger.execute("PRAGMA integrity_check").fetchone()[0]
             assert found == "ok", found
         ask, schema = ledger.execute, int(ledger.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0])
-        endpoint = "endpoint" if schema > 1 else "''"  # a process may have ended before it brought the ledger up to date
+        endpoint = (
+            "endpoint" if schema > 1 else "''"
+        )  # a process may have ended before it brought the ledger up to date
         rows = ask("SELECT ordinal, item, position, row_id FROM rows").fetchall()
         return Books(
             rows={ordinal: (item and bytes(item).decode(), position) for ordinal, item, position, _ in rows},
             flights={
                 found[0]: Flight(*found)
-                for found in ask(f"SELECT attempt, ordinal, ceiling_usd, {endpoint} FROM flights")  # noqa: S608
+                for found in ask(f"SELECT attempt, ordinal, ceiling_usd, {endpoint} FROM flights")
             },
             attempts={
                 found[0]: Attempt(*found)
                 for found in ask(
                     "SELECT attempt, ordinal, sent_at, paid, charged, verdict, prompt_tokens, completion_tokens,"
-                    f" cost_usd, {endpoint} FROM attempts"  # noqa: S608
+                    f" cost_usd, {endpoint} FROM attempts"
                 )
             },
             outcomes={

@@ -66,6 +66,7 @@ class Auditor:
     log: list[Send]
     office: Office | None = None
     steps: list[int] = field(default_factory=list)  # numbers of lives before which the wall clock was moved
+    forgot: bool = False  # batches were given up: what they brought may be unknown
 
     def before(self, life: Life, books: Books, number: int) -> Before:
         if life.clock_step:
@@ -85,7 +86,9 @@ class Auditor:
         else:
             self._check_requests(before, books, ending)
         if self.office is not None:
-            check_batches(before.books, books, self.office, hard_ceilings=self._hard_ceilings())
+            self.forgot |= "forget" in before.life.batch
+            hard = self._hard_ceilings()
+            check_batches(before.books, books, self.office, hard_ceilings=hard, forgot=self.forgot)
         self._check_rows(books)
         self._check_replicas(books)
         self._check_budgets(before, books)

@@ -28,7 +28,8 @@ ALTER TABLE attempts DROP COLUMN endpoint;
 def turn_back(folder: Path, books: Books, version: int) -> bool:
     """Make it one of that schema; False, and nothing done, where it holds what that version did not know."""
     path = folder / LEDGER
-    endpoints = {record.endpoint for record in (*books.attempts.values(), *books.flights.values())}
+    endpoints = {attempt.endpoint for attempt in books.attempts.values()}
+    endpoints |= {flight.endpoint for flight in books.flights.values()}
     if not path.exists() or (version < 3 and books.batches) or (version < 2 and (books.amended or endpoints - {""})):
         return False
     with closing(sqlite3.connect(path, isolation_level=None)) as ledger:

@@ -152,7 +152,7 @@ def draw(seed: int) -> Scenario:
         seed=seed,
         rows=rows,
         even=even,
-        sites=tuple(_draw_site(seed, number, len(rows), answer, prices) for number in range(count)),
+        sites=tuple(_draw_site(seed, number, len(rows), length[1], answer, prices) for number in range(count)),
         length=length,
         uplink=chance(seed, "uplink").choice([0.0, 0.0, 0.001, 0.03]),
         timeout=chance(seed, "timeout").choice([None, 5.0, 30.0, 120.0, 600.0]) or 300.0,
@@ -165,11 +165,13 @@ def draw(seed: int) -> Scenario:
     )
 
 
-def _draw_site(seed: int, number: int, rows: int, answer: int, prices: tuple[float, float] | None) -> Site:
+def _draw_site(
+    seed: int, number: int, rows: int, longest: int, answer: int, prices: tuple[float, float] | None
+) -> Site:
     """The first one is drawn as the only one is."""
     of = f" of site {number}" if number else ""
     limits, quota = _draw_limits(chance(seed, "limits" + of), chance(seed, "windows" + of), answer)
-    quota |= _draw_day(chance(seed, "day" + of), limits, answer)
+    quota |= _draw_day(chance(seed, "day" + of), limits, longest, answer)
     dear = chance(seed, "dearer" + of).choice([1.0, 1.0, 3.0]) if number else 1.0
     return Site(
         name="abc"[number] if number else "",
@@ -242,13 +244,13 @@ def _draw_limits(chance: random.Random, windows: random.Random, answer: int) -> 
     return {**limits, **named, "window": window}, quota
 
 
-def _draw_day(chance: random.Random, limits: dict[str, Any], answer: int) -> dict[str, float]:
-    """A day's limit of tokens that the client is told, or (then `limits` are changed) the server's own, told by it too."""
-    dice, tokens = chance.random(), chance.choice([20, 100]) * (answer + 1_500)
-    if dice < 0.02:
-        return {"tokens_per_day": float(tokens)}
+def _draw_day(chance: random.Random, limits: dict[str, Any], longest: int, answer: int) -> dict[str, float]:
+    """A day's limit of tokens that only the client is told, or (then `limits` are changed) the server's own."""
+    dice, many = chance.random(), chance.choice([15, 40])
     if dice < 0.03:
-        requests = chance.choice([20, 100])
+        return {"tokens_per_day": float(many * (longest + 100))}
+    if dice < 0.04:
+        requests, tokens = 3 * many, many * (answer + 1_500)
         for what in ("input_tokens", "output_tokens"):
             limits.pop(what, None)
         limits.update(requests=requests, tokens=tokens, window=DAY, kind="sliding")

@@ -110,10 +110,11 @@ class _Story:
     def _finish(self) -> None:
         """Processes without trouble, until the run is done."""
         calm = Life(upto=len(self.scenario.rows), concurrency=5)
+        longest = max(site.server["limits"]["window"] for site in self.scenario.sites)
         for number in range(CALM_LIVES):
-            ending = self._live(replace(calm, away=61.0 if number else 1.0), calm=True)
+            ending = self._live(replace(calm, away=longest + 1.0 if number else 1.0), calm=True)
             report = ending.report
-            if report is not None and (report.state == "done" or report.reason == "rate-limited"):
+            if report is not None and (report.state == "done" or (report.reason == "rate-limited" and longest < DAY)):
                 break  # the latter: no window of the server holds any of the rows
         self.auditor.at_the_end(books.read(self.folder, check=True), ending)
         if self.office is not None:
@@ -204,9 +205,10 @@ class _Story:
         )
         source = Rows(rows, seconds=life.seconds_a_row, breaks_at=life.source_breaks)
         if life.batch:
-            running = asyncio.ensure_future(self._batch(life, task, source, None if calm else scenario.budget_usd))
-            _press_later(life, stop, running)
-            return await running
+            batch = asyncio.ensure_future(self._batch(life, task, source, None if calm else scenario.budget_usd))
+            _press_later(life, stop, batch)
+            await batch
+            return None
         running = asyncio.ensure_future(
             run(
                 task,
@@ -216,7 +218,9 @@ class _Story:
                 retry=RetryPolicy(**{**scenario.retry, **(CALM if calm else {})}),
                 listener=listener,
                 stop=stop,
-                pulse=None if any(name.endswith("_per_day") for site in scenario.sites for name in site.quota) else life.pulse,
+                pulse=None
+                if any(name.endswith("_per_day") for site in scenario.sites for name in site.quota)
+                else life.pulse,
                 retry_reasons=life.retry_reasons,
                 deterministic=random.Random(f"{scenario.seed}/engine/{self.lives}"),
             )
@@ -229,9 +233,7 @@ class _Story:
         assert self.office is not None
         assert self.process is not None
         wire = Wire(self.office, self.process.now, self.tell_about)
-        await work_on_batches(
-            self.folder, life.batch, self.office, wire, task, source, self.scenario.retry, budget_usd
-        )
+        await work_on_batches(self.folder, life.batch, self.office, wire, task, source, self.scenario.retry, budget_usd)
 
     def _endpoints(self, life: Life, lines: list[Line], budget_usd: float | None) -> dict[str, Any]:
         """The only endpoint with the run's own limits and prices, or several with theirs."""
