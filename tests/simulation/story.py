@@ -23,7 +23,7 @@ from tests.simulation.batches import Office, Wire, check_nothing_is_left, count_
 from tests.simulation.checks import Auditor, Ending, prices_of
 from tests.simulation.older import turn_back
 from tests.simulation.process import Killed, NoEndError, Process, forget, scratch
-from tests.simulation.scenario import DAY, Life, Scenario, draw
+from tests.simulation.scenario import DAY, MINUTE, Life, Scenario, draw
 from tests.simulation.server import KEY, Line, ProviderBrokeError, Send, Server
 from tests.simulation.work import (
     Listener,
@@ -110,7 +110,7 @@ class _Story:
     def _finish(self) -> None:
         """Processes without trouble, until the run is done."""
         calm = Life(upto=len(self.scenario.rows), concurrency=5)
-        longest = max(site.server["limits"]["window"] for site in self.scenario.sites)
+        longest = max(MINUTE, *[site.server["limits"]["window"] for site in self.scenario.sites])
         for number in range(CALM_LIVES):
             ending = self._live(replace(calm, away=longest + 1.0 if number else 1.0), calm=True)
             report = ending.report
