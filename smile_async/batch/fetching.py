@@ -274,10 +274,20 @@ async def _given_up(
     if failure is None:
         with contextlib.suppress(StoppedError):
             return await _fetch(desk, api, dialect, rules, batch)
-    collector = Collector(rules.task, desk.ledger, desk.reader, batch, rules.policy)
+    files = [path for kind in ("results", "errors") if (path := desk.file(batch, kind)).exists()]
+    collector = _collector(desk, rules, batch, files)
+    for path in files:  # one came, and the other did not
+        await _take(collector, path, batch, dialect)
     await collector.lost("given up")
     await note(desk.ledger, batch.evolve(state=RELEASED, detail="given up"))
+    for path in files:
+        path.unlink()
     return collector.done
+
+
+def _collector(desk: Desk, rules: RunsRules, batch: BatchNote, files: list[Path]) -> Collector[Seed]:
+    blameless = is_blameless(desk.reader, batch.requests, files)
+    return Collector(rules.task, desk.ledger, desk.reader, batch, rules.policy, blameless=blameless, shown=unquoted)
 
 
 async def _fetch(desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, batch: BatchNote) -> Collected:
@@ -295,15 +305,7 @@ async def _fetch(desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, 
                     desk.folder, f"the {kind} of batch {batch.number} could not be fetched", failure, hint=hint
                 )
             files.append(path)
-    collector = Collector(
-        rules.task,
-        desk.ledger,
-        desk.reader,
-        batch,
-        rules.policy,
-        blameless=is_blameless(desk.reader, batch.requests, files),
-        shown=unquoted,
-    )
+    collector = _collector(desk, rules, batch, files)
     for path in files:
         await _take(collector, path, batch, dialect)
     await _release_rest(desk, collector, batch)

@@ -33,6 +33,8 @@ KEPT = {
     1227: "the simulated server billed answers longer than `max_tokens`, beyond what was reserved for them",
     4709: "done was said of a run whose source had grown, when the disk refused before the new rows were read",
     28563: "an attempt was noted as sent when it was admitted, not when it left",
+    28: "the file of a batch that was being written at a kill stayed, with its prompts, for good",
+    3667: "a batch that was given up because half of its results could not be had left the other half, unread",
     36291: "a server that allows more than is to be used was taken for a bucket that holds it",
 }
 """Seeds of the bugs that the simulation found, and what these were."""
