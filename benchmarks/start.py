@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -75,18 +76,15 @@ def main() -> None:
         source, run = half_done(Path(name), arguments.rows)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         listener.settimeout(60)
-        for what, took in (
-            ("python -c pass", lambda: whole(sys.executable, "-c", "pass")),
-            ("import smile_async", lambda: whole(sys.executable, "-c", "import smile_async")),
-            ("smile --help", lambda: whole(*SMILE, "--help")),
-            ("smile status RUN", lambda: whole(*SMILE, "status", str(run))),
-            (
-                "resume, until its first request",
-                lambda: until_asked(
-                    listener, *SMILE, "generate", str(source), str(run), "--base-url", url, "--model", "m"
-                ),
-            ),
-        ):
+        resume = [*SMILE, "generate", str(source), str(run), "--base-url", url, "--model", "m"]
+        waits: dict[str, Callable[[], Took]] = {
+            "python -c pass": lambda: whole(sys.executable, "-c", "pass"),
+            "import smile_async": lambda: whole(sys.executable, "-c", "import smile_async"),
+            "smile --help": lambda: whole(*SMILE, "--help"),
+            "smile status RUN": lambda: whole(*SMILE, "status", str(run)),
+            "resume, until its first request": lambda: until_asked(listener, *resume),
+        }
+        for what, took in waits.items():
             rounds = [took() for _ in range(arguments.rounds + 1)][1:]
             clock, cpu = (spread([one[part] for one in rounds]) for part in (0, 1))
             print(f"{what:32} {clock:>22} {cpu:>22}", flush=True)

@@ -188,5 +188,5 @@ def _print(report: "StudyReport") -> None:
         tables.append(Table("Table 5", columns, rows, study_tables.notes(told)))
     print_tables(tables)
     if told["steps"].get("ballots", {}).get("cases"):
-        ballots = report.folder / "ballots"
+        ballots = f"{report.folder}/ballots"
         sys.stderr.write(f"Have people judge: smile vote {ballots}.json, then smile tally {ballots}.votes.sqlite3\n")
