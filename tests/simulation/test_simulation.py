@@ -11,7 +11,7 @@ import pytest
 
 from smile_async.batch import sending
 from smile_async.batch.desk import Desk
-from smile_async.engine import account, lane, ledger, runner, schema
+from smile_async.engine import account, consequences, lane, ledger, schema
 from smile_async.engine.collecting import Collector
 from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.limits import Gate
@@ -251,7 +251,7 @@ def blame_rows_for_a_dead_replica(patch: pytest.MonkeyPatch) -> None:
     def blame(job: Any, kind: Any, _at: Any) -> tuple[Any, bool]:
         return job.evolve(failures=job.failures + 1), True
 
-    patch.setattr(runner, "blame", blame)
+    patch.setattr(consequences, "blame", blame)
 
 
 def take_a_day_for_an_hour(patch: pytest.MonkeyPatch) -> None:
