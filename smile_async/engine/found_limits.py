@@ -15,9 +15,10 @@ Pure: the caller hands in the time.
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from smile_async.engine.admitted import Admitted, Sent
 
 RAMP = 0.5  # seconds in which the number that may be in flight after a refusal doubles
 SLOWER = 4  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
@@ -39,7 +40,6 @@ BINDING = 0.85  # of what was found must have been used, or a little more says n
 HOLDS = 200  # requests: what keeps the server from refusing for so long is true
 FADING = 1 / 50  # weight of one request in the share of refusals
 MANY = 0.15  # of requests: so many refusals are not random
-GRAIN = 0.01  # seconds that the log tells apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,6 @@ class Finding:
     what: Literal["places", "window", "rate", "free"]
     value: float
     period: float = 0.0
-
-
-class Sent:
-    """Requests that left within an instant and were not refused: how many, and the most that were in flight then."""
-
-    __slots__ = ("at", "count", "most")
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.count = 0
-        self.most = 0
 
 
 @dataclass(slots=True)
@@ -91,10 +80,7 @@ class FoundLimits:
     """See the module. A window that was found is the lane's to keep: `window` is what it should hold."""
 
     at_random: bool = False  # it refuses whatever is sent: waiting does not help
-    _log: deque[Sent] = field(default_factory=deque)
-    _began: float = math.inf  # when the first left
-    _total: int = 0  # admitted, ever
-    _forgotten: int = 0  # of these, no more in the log
+    _log: Admitted = field(default_factory=lambda: Admitted(PERIODS, PERIODS[-1] + MEMORY))
     _refusals: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=MOST))
     _open: _Refusal | None = None  # others may still come back refused with it
     _ramp_from: float | None = None
@@ -145,16 +131,7 @@ class FoundLimits:
         finding = self._close() if self._open is not None else None
         if finding is not None and self.at_random:
             self._ramp_from = now  # not all at once: perhaps it is not so
-        log = self._log
-        self._began = min(self._began, now)
-        if not log or now - log[-1].at > GRAIN:
-            log.append(Sent(now))
-            while log[0].at < now - PERIODS[-1] - MEMORY:
-                self._forgotten += log.popleft().count
-        sent = log[-1]
-        sent.count += 1
-        sent.most = max(sent.most, in_flight)
-        self._total += 1
+        sent = self._log.add(now, in_flight)
         self._share -= self._share * FADING
         self._quietly += 1
         if self._found is not None:
@@ -168,9 +145,7 @@ class FoundLimits:
 
         `fresh`: it left after the last refusal was known. `hold`: seconds that everybody waits now.
         """
-        sent.count -= 1
-        sent.most = min(sent.most, in_flight)  # with the others of that instant that it refused
-        self._total -= 1
+        self._log.take_back(sent, in_flight)
         self._share += FADING
         if self.at_random:
             if self._share <= MANY:
@@ -192,7 +167,7 @@ class FoundLimits:
             return None
         if found.since < max(found.quiet, found.limit * (2 if found.period > SHORT else 1)):
             return None
-        if self._admitted(now, found.period) < BINDING * found.limit:  # it is something else that holds them back
+        if self._log.within(found.period, now) < BINDING * found.limit:  # it is something else that holds them back
             found.since -= LOOK_AGAIN
             return None
         if found.tried:  # and nobody refused: more
@@ -208,7 +183,7 @@ class FoundLimits:
 
     def recent(self, period: float, now: float) -> list[tuple[float, int]]:
         """What was admitted in the last `period` seconds: when, how much. For a window that was found."""
-        return [(sent.at, sent.count) for sent in self._log if sent.at > now - period and sent.count > 0]
+        return self._log.recent(period, now)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +191,8 @@ class FoundLimits:
         """All that were refused at once are known: what does it show?"""
         refusal, self._open = self._open, None
         assert refusal is not None
-        refusal.total, refusal.counts = self._counted(refusal.at)
+        refusal.total = self._log.until(refusal.at)
+        refusal.counts = tuple([self._log.within(period, refusal.at) for period in PERIODS])
         refusals, again = self._refusals, False
         while refusals and refusals[0].at < refusal.at - MEMORY:
             refusals.popleft()
@@ -230,46 +206,20 @@ class FoundLimits:
             return None
         return self._explain() if self._found is None else self._again(refusal)
 
-    def _admitted(self, until: float, period: float) -> int:
-        admitted = 0
-        for sent in reversed(self._log):  # a log of minutes, of which the last second may be asked
-            if sent.at <= until - period:
-                break
-            if sent.at <= until:
-                admitted += sent.count
-        return admitted
-
-    def _counted(self, at: float) -> tuple[int, tuple[int, ...]]:
-        """Admitted before then: ever, and in each period before."""
-        counts = [0] * len(PERIODS)
-        after = 0
-        for sent in self._log:
-            if sent.at > at:
-                after += sent.count
-                continue
-            ago = at - sent.at
-            for number, period in enumerate(PERIODS):
-                if ago < period:
-                    counts[number] += sent.count
-        return self._total - after, tuple(counts)
-
     def _explain(self) -> Finding | None:
         """What the refusals have in common and the admitted had not; the rate between the last two, where there is no
         such thing."""
         refusals, before = self._refusals, self._found
         if len(refusals) < 2:
             return None
-        log = [sent for sent in self._log if sent.count]
         held = min(refusal.in_flight for refusal in refusals)
-        least = float(sum(sent.count for sent in log if sent.most > held + 1 + held // 20)) if held else math.inf
+        least = float(self._log.beside(held + 1 + held // 20)) if held else math.inf
         finding = Finding("places", max(1, held))
-        for number, period in enumerate(PERIODS):
-            count = min(refusal.counts[number] for refusal in refusals)
-            if count < ENOUGH or _admitted_above(
-                log, period, count + count // 2, -math.inf
-            ):  # far more was admitted once
-                continue
-            if (against := _admitted_above(log, period, count, refusals[0].at)) < least:
+        counts = [min(same) for same in zip(*[refusal.counts for refusal in refusals], strict=True)]
+        far = self._log.exceeded([count + count // 2 + 1 for count in counts], -math.inf)
+        over = self._log.exceeded([count + 1 for count in counts], refusals[0].at)
+        for period, count, far_more, against in zip(PERIODS, counts, far, over, strict=True):
+            if count >= ENOUGH and not far_more and against < least:
                 least, finding = against, Finding("window", count - count // 200, period)
         if least > SHARE * len(refusals):
             if (rate := self._rate()) is None:
@@ -312,7 +262,7 @@ class FoundLimits:
         if self._in_vain >= self._senseless and self._share < MANY:
             self._found, self.at_random = None, True
             self._refusals.clear()
-            self._random_from = self._total
+            self._random_from = self._log.total
             return Finding("free", math.inf)
         if since >= HOLDS:  # it has been true for long
             found.limit = max(found.limit * MARGIN, 1.0)
@@ -321,20 +271,7 @@ class FoundLimits:
         return Finding("free", math.inf) if finding is None and self._found is None else finding
 
     def _start_over(self) -> None:
-        if self._total - self._random_from < HOLDS:  # it was not so: be slower to believe it
+        if self._log.total - self._random_from < HOLDS:  # it was not so: be slower to believe it
             self._senseless += 2
         self.at_random, self._found, self._open, self._in_vain = False, None, None, 0
         self._refusals.clear()
-
-
-def _admitted_above(log: Sequence[Sent], period: float, count: int, since: float) -> int:
-    """How many have been admitted since then though so many or more had been in the period before."""
-    inside = first = above = 0
-    for sent in log:
-        while log[first].at <= sent.at - period:
-            inside -= log[first].count
-            first += 1
-        inside += sent.count
-        if sent.at >= since:
-            above += min(max(0, inside - count - 1), sent.count)
-    return above

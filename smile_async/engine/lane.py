@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from smile_async.engine.admitted import Sent
 from smile_async.engine.concurrency import FIRST, Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
-from smile_async.engine.found_limits import Finding, FoundLimits, Sent
+from smile_async.engine.found_limits import Finding, FoundLimits
 from smile_async.engine.job import LimitWord, ServerPace, Usage
 from smile_async.engine.retry import Again
 from smile_async.engine.silence import Silence
