@@ -35,9 +35,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Second:
-    """The highest that there was in about a second from `began` on: in flight, and the count of each period."""
+    """What was admitted in about a second from `began` on: how many, and the highest that there was in flight, and of
+    each period's count."""
 
     began: float
+    admitted: int
     in_flight: int
     counts: Sequence[int]
 
@@ -100,18 +102,18 @@ class Admitted:
 
     def beside(self, in_flight: int) -> int:
         """About how many were admitted though more were in flight than that."""
-        above = [each.in_flight - in_flight for each in self._seconds if each.in_flight > in_flight]
+        above = [min(each.in_flight - in_flight, each.admitted) for each in self._seconds if each.in_flight > in_flight]
         now = [sent.most for sent in self._entries[self._summed :] if sent.count > 0]
         return sum(above) + max(0, max(now, default=0) - in_flight)
 
     def exceeded(self, counts: Sequence[int], since: float) -> list[int]:
         """About how many were admitted since then though the counts of the periods were above these already."""
         found = [0] * len(counts)
-        for second in [*self._seconds, self._sum(bisect_left(self._times, since, lo=self._summed), len(self._times))]:
-            if second.began >= since:
+        for second in [*self._seconds, self._sum(bisect_right(self._times, since, lo=self._summed), len(self._times))]:
+            if second.began > since:
                 for number, (highest, count) in enumerate(zip(second.counts, counts, strict=True)):
                     if highest > count:
-                        found[number] += highest - count
+                        found[number] += min(highest - count, second.admitted)
         return found
 
     def _sum_up(self, now: float) -> None:
@@ -133,9 +135,11 @@ class Admitted:
         """The entries from `first` to `end`."""
         entries, times = self._entries, self._times
         if first >= end:
-            return _Second(math.inf, 0, [0] * len(self._periods))
+            return _Second(math.inf, 0, 0, [0] * len(self._periods))
         in_flight = max([sent.most for sent in entries[first:end] if sent.count > 0], default=0)
-        return _Second(times[first], in_flight, [self._highest(period, first, end) for period in self._periods])
+        after = entries[end].before if end < len(entries) else self.total
+        counts = [self._highest(period, first, end) for period in self._periods]
+        return _Second(times[first], after - entries[first].before, in_flight, counts)
 
     def _highest(self, period: float, first: int, end: int) -> int:
         """The highest count of the period that one of those entries ended, looked at every so often."""
