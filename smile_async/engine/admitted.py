@@ -11,12 +11,14 @@ Pure: the caller hands in the time.
 import math
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 
 GRAIN = 0.01  # seconds: what left within them is one entry
 SECOND = 1.0  # what is over is summed up by
-OPEN = 2.0  # seconds: until then refusals are expected back, which change the counts
+OPEN = 5.0  # seconds: until then refusals are expected back, which change the counts
+HIGHEST = 6  # of a second, in flight: more of them say no more
 LOOKS = 200  # a period: so often its count is looked at, an error of a 200th at most
 
 
@@ -35,12 +37,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Second:
-    """What was admitted in about a second from `began` on: how many, and the highest that there was in flight, and of
-    each period's count."""
+    """What was admitted in about a second from `began` on: how many, the `HIGHEST` that there were in flight, and the
+    highest count of each period."""
 
     began: float
     admitted: int
-    in_flight: int
+    in_flight: Sequence[int]
     counts: Sequence[int]
 
 
@@ -102,18 +104,18 @@ class Admitted:
 
     def beside(self, in_flight: int) -> int:
         """About how many were admitted though more were in flight than that."""
-        above = [min(each.in_flight - in_flight, each.admitted) for each in self._seconds if each.in_flight > in_flight]
-        now = [sent.most for sent in self._entries[self._summed :] if sent.count > 0]
-        return sum(above) + max(0, max(now, default=0) - in_flight)
+        now = sum([sent.count for sent in self._entries[self._summed :] if sent.most > in_flight])
+        return now + sum([sum([most > in_flight for most in each.in_flight]) for each in self._seconds])
 
     def exceeded(self, counts: Sequence[int], since: float) -> list[int]:
         """About how many were admitted since then though the counts of the periods were above these already."""
-        found = [0] * len(counts)
-        for second in [*self._seconds, self._sum(bisect_right(self._times, since, lo=self._summed), len(self._times))]:
-            if second.began > since:
-                for number, (highest, count) in enumerate(zip(second.counts, counts, strict=True)):
-                    if highest > count:
-                        found[number] += min(highest - count, second.admitted)
+        first = bisect_right(self._times, since, lo=self._summed)
+        found = []
+        for number, (period, count) in enumerate(zip(self._periods, counts, strict=True)):
+            looks = self._looks(period, first, len(self._times))
+            now = sum([min(inside - count, sent.count) for inside, sent in looks if inside > count])
+            seconds = [each for each in self._seconds if each.counts[number] > count and each.began > since]
+            found.append(now + sum([min(each.counts[number] - count, each.admitted) for each in seconds]))
         return found
 
     def _sum_up(self, now: float) -> None:
@@ -135,22 +137,21 @@ class Admitted:
         """The entries from `first` to `end`."""
         entries, times = self._entries, self._times
         if first >= end:
-            return _Second(math.inf, 0, 0, [0] * len(self._periods))
-        in_flight = max([sent.most for sent in entries[first:end] if sent.count > 0], default=0)
+            return _Second(math.inf, 0, [], [0] * len(self._periods))
+        in_flight = [sent.most for sent in entries[first:end] for _ in range(min(sent.count, HIGHEST))]
         after = entries[end].before if end < len(entries) else self.total
-        counts = [self._highest(period, first, end) for period in self._periods]
-        return _Second(times[first], after - entries[first].before, in_flight, counts)
+        looks = [self._looks(period, first, end) for period in self._periods]
+        counts = [max([inside for inside, _ in each], default=0) for each in looks]
+        return _Second(times[first], after - entries[first].before, nlargest(HIGHEST, in_flight), counts)
 
-    def _highest(self, period: float, first: int, end: int) -> int:
-        """The highest count of the period that one of those entries ended, looked at every so often."""
+    def _looks(self, period: float, first: int, end: int) -> Iterator[tuple[int, Sent]]:
+        """Every so often one of those entries, the newest first, with the count of the period that it ended."""
         entries, times = self._entries, self._times
-        highest, apart, last = 0, period / LOOKS, math.inf
-        oldest = end
+        apart, last, oldest = period / LOOKS, math.inf, end
         for number in range(end - 1, first - 1, -1):
             at = times[number]
             if last - at >= apart:
                 last = at
                 oldest = bisect_right(times, at - period, hi=oldest)
                 sent = entries[number]
-                highest = max(highest, sent.before + sent.count - entries[oldest].before)
-        return highest
+                yield sent.before + sent.count - entries[oldest].before, sent
