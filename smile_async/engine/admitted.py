@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from itertools import pairwise
 
 GRAIN = 0.01  # seconds: what left within them is one entry
 SECOND = 1.0  # what is over is summed up by
@@ -110,10 +111,13 @@ class Admitted:
     def exceeded(self, counts: Sequence[int], since: float) -> list[int]:
         """About how many were admitted since then though the counts of the periods were above these already."""
         first = bisect_right(self._times, since, lo=self._summed)
-        found = []
+        found, times = [], self._times
+        before_them = self._entries[first].before if first < len(times) else self.total
         for number, (period, count) in enumerate(zip(self._periods, counts, strict=True)):
-            looks = self._looks(period, first, len(self._times))
-            now = sum([min(inside - count, sent.count) for inside, sent in looks if inside > count])
+            looks = [*self._looks(period, first, len(times)), (0, before_them)]
+            now = sum(
+                [min(inside - count, end - before) for (inside, end), (_, before) in pairwise(looks) if inside > count]
+            )
             seconds = [each for each in self._seconds if each.counts[number] > count and each.began > since]
             found.append(now + sum([min(each.counts[number] - count, each.admitted) for each in seconds]))
         return found
@@ -144,8 +148,9 @@ class Admitted:
         counts = [max([inside for inside, _ in each], default=0) for each in looks]
         return _Second(times[first], after - entries[first].before, nlargest(HIGHEST, in_flight), counts)
 
-    def _looks(self, period: float, first: int, end: int) -> Iterator[tuple[int, Sent]]:
-        """Every so often one of those entries, the newest first, with the count of the period that it ended."""
+    def _looks(self, period: float, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Every so often one of those entries, the newest first: the count of the period that it ended, and how many
+        had been admitted with it, ever."""
         entries, times = self._entries, self._times
         apart, last, oldest = period / LOOKS, math.inf, end
         for number in range(end - 1, first - 1, -1):
@@ -154,4 +159,5 @@ class Admitted:
                 last = at
                 oldest = bisect_right(times, at - period, hi=oldest)
                 sent = entries[number]
-                yield sent.before + sent.count - entries[oldest].before, sent
+                total = sent.before + sent.count
+                yield total - entries[oldest].before, total
