@@ -7,17 +7,21 @@ half second, until it refuses again. What the refusals have in common is what it
 - the same number in flight, never exceeded otherwise: places (`Concurrency` takes it from there);
 - the same count of a period, never exceeded otherwise: a window;
 - the same rate between one refusal and the next: a bucket, which is empty at both.
-What was found is tried a little higher now and then, and given up when the server refuses well below it. One that
-refuses again and again whatever is kept to does so at random: then nobody waits for it but the refused row.
+What was found is tried a little higher now and then. A server may refuse at random, too, beside any limit or none: one
+here and there, while a limit that is met refuses whatever comes next. So a single refusal in spite of what was found
+changes nothing, after some of them what was found is given up, and from then on only several close together count:
+nobody waits for a single one but its row.
 
 Pure: the caller hands in the time.
 """
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
+
+from smile_async.engine.admitted import Admitted, Sent
 
 RAMP = 0.5  # seconds in which the number that may be in flight after a refusal doubles
 SLOWER = 4  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
@@ -25,6 +29,9 @@ PERIODS = (1.0, 2.0, 5.0, 6.0, 10.0, 15.0, 20.0, 30.0, 60.0)  # seconds of windo
 MEMORY = 180.0  # seconds: refusals that are compared
 MOST = 5  # of them
 SHARE = 1.0  # admitted though it should have been refused, for each refusal: more speaks against an explanation
+SURE = 3  # refusals that agree
+LARGE = 50  # requests: two that agree about so many are enough
+ALIKE = 0.15  # rates that differ by less are one
 ENOUGH = 4  # requests admitted between two refusals that measure a rate
 MARGIN = 0.98  # of a rate that was measured
 RATE_COUNT = 60.0  # requests: a rate is kept to over so many
@@ -33,13 +40,15 @@ SHORT = 20.0  # seconds: what is wrong about a longer window costs little, and t
 LOOK_AGAIN = 8  # requests later
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
+CLOSE, TOGETHER = 4, 8  # so many refused of so many that left one after the other: no chance
 SENSELESS = 4  # refusals in spite of what was found, each soon after the one before: it refuses at random
+MANY = 0.1  # of requests: so many refusals are not random
+SHARE_FIRST, FADING = 0.03, 1 / 100  # of requests, at first; weight of one
+STRIKES = 1.5  # refusals more than are expected at random: what is tried is too much
+FORGOTTEN = 1_000  # requests without a refusal: it does so no more
 CUT, CUT_MOST = 0.93, 0.7  # of a rate that did not keep the server from refusing: so much is tried next
 BINDING = 0.85  # of what was found must have been used, or a little more says nothing
 HOLDS = 200  # requests: what keeps the server from refusing for so long is true
-FADING = 1 / 50  # weight of one request in the share of refusals
-MANY = 0.15  # of requests: so many refusals are not random
-GRAIN = 0.01  # seconds that the log tells apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +59,6 @@ class Finding:
     what: Literal["places", "window", "rate", "free"]
     value: float
     period: float = 0.0
-
-
-class Sent:
-    """Requests that left within an instant and were not refused: how many, and the most that were in flight then."""
-
-    __slots__ = ("at", "count", "most")
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.count = 0
-        self.most = 0
 
 
 @dataclass(slots=True)
@@ -84,17 +82,15 @@ class _Found:
     met: float = math.inf  # refused at so much, in a try
     tried: bool = False
     since: int = 0  # requests since it was last changed
+    strikes: int = 0  # single refusals of a try
 
 
 @dataclass(slots=True)
 class FoundLimits:
     """See the module. A window that was found is the lane's to keep: `window` is what it should hold."""
 
-    at_random: bool = False  # it refuses whatever is sent: waiting does not help
-    _log: deque[Sent] = field(default_factory=deque)
-    _began: float = math.inf  # when the first left
-    _total: int = 0  # admitted, ever
-    _forgotten: int = 0  # of these, no more in the log
+    at_random: bool = False  # it refuses some of whatever is sent: waiting for these does not help
+    _log: Admitted = field(default_factory=lambda: Admitted(PERIODS, PERIODS[-1] + MEMORY))
     _refusals: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=MOST))
     _open: _Refusal | None = None  # others may still come back refused with it
     _ramp_from: float | None = None
@@ -102,10 +98,12 @@ class FoundLimits:
     _empty: bool = False  # nothing was admitted between the last two refusals
     _baffled: bool = False  # the same, and nothing since
     _quietly: int = 0  # requests since the last refusal
+    number: int = 0  # requests, ever
+    _lately: deque[int] = field(default_factory=lambda: deque(maxlen=CLOSE - 1))  # which were refused
+    _share: float = 0.0  # refused at random, fading
     _in_vain: int = 0  # refusals in a row in spite of what had been found
     _senseless: int = SENSELESS
-    _random_from: int = 0  # requests ever admitted, when it began
-    _share: float = 0.0  # of refusals, fading
+    _random_from: int = 0  # which request was the first, when it began
 
     def __repr__(self) -> str:
         found = self._found
@@ -121,6 +119,11 @@ class FoundLimits:
         """It refused twice in a row, and nothing between: whoever is asked next should be another row, for it may be
         these that it minds, not their number."""
         return self._baffled and self._ramp_from is not None
+
+    @property
+    def by_chance(self) -> bool:
+        """What is refused now is so by chance, as far as is known."""
+        return self.at_random and self._is_single(self.number)
 
     def answered(self, sent: Sent) -> None:
         """One that had left with `sent` was answered: since the last refusal something has been admitted."""
@@ -143,42 +146,37 @@ class FoundLimits:
         """One goes, as the `in_flight`-th; `places` are allowed in flight. Beside what `refused` wants to know of it
         stands what the refusals before it showed."""
         finding = self._close() if self._open is not None else None
-        if finding is not None and self.at_random:
+        if finding is not None and finding.what == "free":
             self._ramp_from = now  # not all at once: perhaps it is not so
-        log = self._log
-        self._began = min(self._began, now)
-        if not log or now - log[-1].at > GRAIN:
-            log.append(Sent(now))
-            while log[0].at < now - PERIODS[-1] - MEMORY:
-                self._forgotten += log.popleft().count
-        sent = log[-1]
-        sent.count += 1
-        sent.most = max(sent.most, in_flight)
-        self._total += 1
-        self._share -= self._share * FADING
+        self.number += 1
+        sent = self._log.add(now, in_flight)
         self._quietly += 1
         if self._found is not None:
             self._found.since += 1
+        if self.at_random and (self._found is None or not self._found.tried):
+            self._share -= self._share * FADING
         if self._ramp_from is not None and in_flight >= places:
             self._ramp_from = None
         return sent, finding
 
-    def refused(self, now: float, sent: Sent, in_flight: int, *, fresh: bool, hold: float) -> None:
-        """One came back refused that had left with `sent`, as one beside `in_flight` others.
+    def not_admitted(self, sent: Sent, in_flight: int) -> None:
+        """One that had left with `sent`, beside `in_flight` others, was refused, for whatever reason."""
+        self._log.take_back(sent, in_flight)
+
+    def refused(self, now: float, sent: Sent, in_flight: int, *, number: int, fresh: bool, hold: float) -> None:
+        """That one was refused because it was too much, the server says; it was the `number`-th.
 
         `fresh`: it left after the last refusal was known. `hold`: seconds that everybody waits now.
         """
-        sent.count -= 1
-        sent.most = min(sent.most, in_flight)  # with the others of that instant that it refused
-        self._total -= 1
-        self._share += FADING
-        if self.at_random:
-            if self._share <= MANY:
-                return
-            self._start_over()
+        single = self._is_single(number)
+        if self._lately and number - self._lately[-1] > FORGOTTEN:
+            self.at_random = False
+        self._lately.append(number)
         if self._open is not None or not fresh:
             if self._open is not None and in_flight < self._open.in_flight:
                 self._open.in_flight = in_flight  # of the first that was refused: the others had left after it
+            return
+        if self.at_random and single and self._is_chance():
             return
         self._open = _Refusal(sent.at, in_flight)
         found = self._found
@@ -192,7 +190,7 @@ class FoundLimits:
             return None
         if found.since < max(found.quiet, found.limit * (2 if found.period > SHORT else 1)):
             return None
-        if self._admitted(now, found.period) < BINDING * found.limit:  # it is something else that holds them back
+        if self._log.within(found.period, now) < BINDING * found.limit:  # it is something else that holds them back
             found.since -= LOOK_AGAIN
             return None
         if found.tried:  # and nobody refused: more
@@ -202,21 +200,48 @@ class FoundLimits:
             )
         if found.limit * found.step >= found.met:
             found.step = STEP
-        found.tried, found.since = True, 0
+        found.tried, found.since, found.strikes = True, 0, 0
         found.limit *= found.step
         return Finding("window", found.limit, found.period)
 
     def recent(self, period: float, now: float) -> list[tuple[float, int]]:
         """What was admitted in the last `period` seconds: when, how much. For a window that was found."""
-        return [(sent.at, sent.count) for sent in self._log if sent.at > now - period and sent.count > 0]
+        return self._log.recent(period, now)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _is_single(self, number: int) -> bool:
+        return sum([number - other < TOGETHER for other in self._lately]) < CLOSE - 1
+
+    def _is_chance(self) -> bool:
+        """Whether a single refusal of a server that refuses at random says nothing of limits."""
+        found = self._found
+        if found is not None and found.tried:
+            found.strikes += 1
+            expected = self._share * found.since
+            return found.strikes <= expected + 2 * math.sqrt(expected) + STRIKES
+        self._share += FADING
+        if self._share <= MANY:
+            return True
+        if self.number - self._random_from < HOLDS:  # it was not so: be slower to believe it
+            self._senseless += 2
+        self.at_random, self._found = False, None
+        self._refusals.clear()
+        return False
+
+    def _give_up(self) -> Finding:
+        """It refuses at random: what was found was by chance."""
+        self.at_random, self._share, self._in_vain, self._found = True, SHARE_FIRST, 0, None
+        self._random_from = self.number
+        self._refusals.clear()
+        return Finding("free", math.inf)
 
     def _close(self) -> Finding | None:
         """All that were refused at once are known: what does it show?"""
         refusal, self._open = self._open, None
         assert refusal is not None
-        refusal.total, refusal.counts = self._counted(refusal.at)
+        refusal.total = self._log.until(refusal.at)
+        refusal.counts = tuple([self._log.within(period, refusal.at) for period in PERIODS])
         refusals, again = self._refusals, False
         while refusals and refusals[0].at < refusal.at - MEMORY:
             refusals.popleft()
@@ -230,67 +255,64 @@ class FoundLimits:
             return None
         return self._explain() if self._found is None else self._again(refusal)
 
-    def _admitted(self, until: float, period: float) -> int:
-        admitted = 0
-        for sent in reversed(self._log):  # a log of minutes, of which the last second may be asked
-            if sent.at <= until - period:
-                break
-            if sent.at <= until:
-                admitted += sent.count
-        return admitted
-
-    def _counted(self, at: float) -> tuple[int, tuple[int, ...]]:
-        """Admitted before then: ever, and in each period before."""
-        counts = [0] * len(PERIODS)
-        after = 0
-        for sent in self._log:
-            if sent.at > at:
-                after += sent.count
-                continue
-            ago = at - sent.at
-            for number, period in enumerate(PERIODS):
-                if ago < period:
-                    counts[number] += sent.count
-        return self._total - after, tuple(counts)
-
     def _explain(self) -> Finding | None:
         """What the refusals have in common and the admitted had not; the rate between the last two, where there is no
         such thing."""
         refusals, before = self._refusals, self._found
         if len(refusals) < 2:
             return None
-        log = [sent for sent in self._log if sent.count]
         held = min(refusal.in_flight for refusal in refusals)
-        least = float(sum(sent.count for sent in log if sent.most > held + 1 + held // 20)) if held else math.inf
+        least = float(self._log.beside(held + 1 + held // 20)) if held else math.inf
         finding = Finding("places", max(1, held))
-        for number, period in enumerate(PERIODS):
-            count = min(refusal.counts[number] for refusal in refusals)
-            if count < ENOUGH or _admitted_above(
-                log, period, count + count // 2, -math.inf
-            ):  # far more was admitted once
-                continue
-            if (against := _admitted_above(log, period, count, refusals[0].at)) < least:
+        counts = [min(same) for same in zip(*[refusal.counts for refusal in refusals], strict=True)]
+        far = self._log.exceeded([count + count // 2 + 1 for count in counts], -math.inf)
+        over = self._log.exceeded([count + 1 for count in counts], refusals[0].at)
+        for period, count, far_more, against in zip(PERIODS, counts, far, over, strict=True):
+            if count >= ENOUGH and not far_more and against < least:
                 least, finding = against, Finding("window", count - count // 200, period)
+        sure = not self.at_random or before is not None or len(refusals) >= SURE
         if least > SHARE * len(refusals):
-            if (rate := self._rate()) is None:
+            if not sure or (rate := self._rate()) is None:
                 return None
             if before is not None and before.kind == "rate":
                 was = before.limit / before.period
                 rate = min(max(rate * MARGIN, was * CUT_MOST), was * CUT) / MARGIN
+            elif self.at_random and not self._is_steady():
+                return None
             period = max(1.0, RATE_COUNT / rate)
             finding = Finding("rate", rate * MARGIN * period, period)
+        elif not (sure or self._is_exact(finding)):
+            return None
         self._found = _Found(finding.what, finding.value, finding.period)
         if before is not None:
             self._found.quiet = before.quiet
         return finding
 
+    def _rates(self) -> list[tuple[float, int]]:
+        """The rate from each refusal to the next, and the number that it was measured with."""
+        found = []
+        for before, after in pairwise(self._refusals):
+            passed, admitted = after.at - before.at, after.total - before.total
+            if passed > 0:
+                found.append((admitted / passed, admitted))
+        return found
+
     def _rate(self) -> float | None:
         """The rate between the last two refusals; None where one was too long ago to be remembered."""
-        if len(self._refusals) < 2:
-            return None
-        before, after = list(self._refusals)[-2:]
-        passed, admitted = after.at - before.at, after.total - before.total
-        return admitted / passed if passed > 0 and admitted >= ENOUGH else None
+        rates = self._rates()
+        return rates[-1][0] if rates and rates[-1][1] >= ENOUGH else None
+
+    def _is_steady(self) -> bool:
+        """The last two rates are one, as a bucket's are."""
+        (before, many), (after, more) = self._rates()[-2:]
+        return abs(before - after) <= (ALIKE + 1 / max(1, many) + 1 / max(1, more)) * max(before, after)
+
+    def _is_exact(self, finding: Finding) -> bool:
+        """Two refusals at the same count, and a large one: that is no chance."""
+        if finding.what != "window":
+            return False
+        counts = [refusal.counts[PERIODS.index(finding.period)] for refusal in self._refusals]
+        return min(counts) >= LARGE and max(counts) - min(counts) <= max(1, min(counts) // 100)
 
     def _again(self, refusal: _Refusal) -> Finding | None:
         """Refused in spite of what was found."""
@@ -304,37 +326,17 @@ class FoundLimits:
         if found.tried:
             found.met, found.quiet = found.limit, min(found.quiet * 2, QUIET_MOST)
             found.limit = max(found.limit / found.step, 1.0)
-            if found.kind == "rate" and (rate := self._rate()):  # the bucket was empty at both: so much it lets through
+            if (
+                found.kind == "rate" and not self.at_random and (rate := self._rate())
+            ):  # the bucket was empty at both: so much it lets through
                 found.limit = min(found.limit, max(rate * MARGIN * found.period, found.limit * CUT))
             found.tried, found.step = False, STEP
             return Finding("window", found.limit, found.period)
         self._in_vain += 1
-        if self._in_vain >= self._senseless and self._share < MANY:
-            self._found, self.at_random = None, True
-            self._refusals.clear()
-            self._random_from = self._total
-            return Finding("free", math.inf)
+        if self._in_vain >= self._senseless and not self.at_random:
+            return self._give_up()
         if since >= HOLDS:  # it has been true for long
             found.limit = max(found.limit * MARGIN, 1.0)
             return Finding("window" if found.period else "places", found.limit, found.period)
         finding = self._explain()
         return Finding("free", math.inf) if finding is None and self._found is None else finding
-
-    def _start_over(self) -> None:
-        if self._total - self._random_from < HOLDS:  # it was not so: be slower to believe it
-            self._senseless += 2
-        self.at_random, self._found, self._open, self._in_vain = False, None, None, 0
-        self._refusals.clear()
-
-
-def _admitted_above(log: Sequence[Sent], period: float, count: int, since: float) -> int:
-    """How many have been admitted since then though so many or more had been in the period before."""
-    inside = first = above = 0
-    for sent in log:
-        while log[first].at <= sent.at - period:
-            inside -= log[first].count
-            first += 1
-        inside += sent.count
-        if sent.at >= since:
-            above += min(max(0, inside - count - 1), sent.count)
-    return above

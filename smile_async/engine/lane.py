@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from smile_async.engine.admitted import Sent
 from smile_async.engine.concurrency import FIRST, Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
-from smile_async.engine.found_limits import Finding, FoundLimits, Sent
+from smile_async.engine.found_limits import Finding, FoundLimits
 from smile_async.engine.job import LimitWord, ServerPace, Usage
 from smile_async.engine.retry import Again
 from smile_async.engine.silence import Silence
@@ -45,12 +46,13 @@ class Served:
 @dataclass(slots=True, eq=False)
 class Taken:
     """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under, `beside` how many
-    others were in flight then."""
+    others were in flight then, `number` which of the lane's it is."""
 
     windows: tuple[tuple[RateWindow, Entry], ...]
     stamp: int
     sent: Sent
     beside: int
+    number: int
 
 
 AMOUNTS: Mapping[str, Callable[[Expected], float]] = {
@@ -139,7 +141,7 @@ class Lane:
         sent, finding = self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
         if finding is not None:
             self._act_on(finding, "refused")
-        return Taken(taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1)
+        return Taken(taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1, self.found.number)
 
     def departed(self, taken: Taken) -> None:
         """It leaves now, when it has been noted on the disk."""
@@ -150,12 +152,15 @@ class Lane:
     def withdraw(self, taken: Taken) -> None:
         """It never left."""
         self.in_flight -= 1
+        self.found.not_admitted(taken.sent, taken.beside)
         for window, entry in taken.windows:
             window.correct(entry, 0.0)
 
     def settle(self, taken: Taken, usage: Usage | None, *, refused: bool) -> None:
         """Count it out, and its true amounts in; one that was refused gives its tokens back."""
         self.in_flight -= 1
+        if refused:
+            self.found.not_admitted(taken.sent, taken.beside)
         if usage is None and not refused:
             return
         true = Expected(0.0, 0.0) if usage is None else Expected(usage.prompt_tokens, usage.completion_tokens)
@@ -181,7 +186,7 @@ class Lane:
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room
-        self.found.refused(now, taken.sent, taken.beside, fresh=fresh, hold=hold)
+        self.found.refused(now, taken.sent, taken.beside, number=taken.number, fresh=fresh, hold=hold)
 
     @property
     def admits_nothing(self) -> bool:
@@ -190,7 +195,7 @@ class Lane:
 
     def reconsider(self, decision: Again, *, told: bool) -> Again:
         """How long one waits that was refused for rate: for itself alone, where the server refuses at random."""
-        if self.found.at_random:
+        if self.found.by_chance:
             return Again(decision.wait)
         if decision.everybody and not told and self.clock() - self.silence.newest < RECENT:
             return Again(min(decision.wait, LONGEST_HOLD), everybody=True)  # a window of a minute soon has room

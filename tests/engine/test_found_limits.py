@@ -59,6 +59,31 @@ def test_a_server_that_refuses_at_random_is_used_all_the_same(tmp_path: Path, sh
     assert sum(server.per_minute(4)[2:]) / 2 >= 0.9 * 1_200
 
 
+MIXED: dict[str, tuple[Callable[[], RefusingServer], float, float]] = {
+    "places and three in a hundred": (
+        lambda: RefusingServer(latency=2.0, places=40, told=True, at_random=0.03),
+        40 / 2 * 60,
+        0.05,
+    ),
+    "a sliding minute and three in a hundred": (
+        lambda: RefusingServer(SlidingWindow(600, 60), told=True, at_random=0.03),
+        600,
+        0.25,
+    ),
+    "a bucket and three in a hundred": (lambda: RefusingServer(TokenBucket(600, 60), at_random=0.03), 600, 0.08),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MIXED))
+def test_a_limit_is_found_beside_random_refusals_too(tmp_path: Path, name: str) -> None:
+    """They were taken for limits, and what was asked was cut to a tenth, or half of all was refused."""
+    make, best, most_refused = MIXED[name]
+    server = make()
+    ask_for(240.0, tmp_path, server)
+    assert sum(server.per_minute(4)[1:]) / 3 >= 0.8 * best
+    assert server.refused_share <= most_refused
+
+
 def test_a_server_that_queues_is_not_given_more_and_more(tmp_path: Path) -> None:
     """Forty workers need forty in flight; what is above only waits. Without an end there would be a thousand."""
     server = RefusingServer(latency=2.0, queue=40)
