@@ -26,7 +26,7 @@ def table_5(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
 
 
 def _cell(figure: Mapping[str, Any], difference: Mapping[str, Any] | None) -> str:
-    if figure["mean"] is None or figure["counted"] == 0:
+    if figure["counted"] == 0:  # its mean is nan, and null once it was JSON
         return "no score"
     sign = ""
     if difference and difference["counted"]:
