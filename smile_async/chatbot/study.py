@@ -291,7 +291,11 @@ class _Study:
             if not any(all(case.id in told for told in systems.values()) for case in cases):
                 return {"cases": 0, "why": "no case was answered by both models"}
             drawn = draw(cases, systems, count=self.settings.ballots, seed=self.settings.seed)
-            keep_voted(self.path / VOTES, drawn.ballots.drawn)
+            try:
+                keep_voted(self.path / VOTES, drawn.ballots.drawn)
+            except UsageError as error:  # no reason to lose the tables
+                self.watch.notify(str(error))
+                return {"cases": None, "why": "people voted on ballots of earlier answers"}
             write_ballots(drawn, self.path / BALLOTS, self.path / KEY, overwrite=True)
             return {"cases": len(drawn.ballots.ballots), "identical_pairs": drawn.identical, "missing": drawn.missing}
 

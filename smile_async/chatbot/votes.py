@@ -70,8 +70,9 @@ class Cast:
 class VoteStore:
     """Open it with `VoteStore.open`; threads may share it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, drawn: str) -> None:
         self.path = path
+        self._drawn = drawn
         self._connection = connection
         self._guard = threading.Lock()
 
@@ -93,7 +94,7 @@ class VoteStore:
         except UsageError:
             connection.close()
             raise
-        return cls(path, connection)
+        return cls(path, connection, ballots.drawn)
 
     def enrol(self, names: Iterable[str]) -> dict[str, str]:
         """Each rater's secret: made once, kept, so that links outlive the server. `UsageError` for unfit names."""
@@ -129,6 +130,11 @@ class VoteStore:
         with self._guard:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
+                if _drawn(self._connection) != self._drawn:  # nobody had voted, and others were opened meanwhile
+                    self._connection.execute("ROLLBACK")
+                    raise StoppedError(
+                        f"{self.path} is for other ballots now.", reason="ballots", hint="Start smile vote again."
+                    )
                 self._connection.executemany(
                     'INSERT INTO votes (rater, at, "case", pair, choice) VALUES (?, ?, ?, ?, ?)', rows
                 )

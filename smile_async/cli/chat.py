@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
@@ -162,7 +163,11 @@ def _system(told: str) -> str:
 
 
 def _reader() -> Callable[[], str]:
-    """Lines of the terminal, with its editing keys and history of this session; of a pipe, without a prompt."""
+    """Lines of the terminal, with its editing keys and history of this session; of a pipe, without a prompt. Bytes that
+    are no text, and answers that a terminal of another encoding cannot show, get a sign in their place."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not sys.stdin.isatty():
         return _piped
     with suppress(ImportError):  # Windows has none

@@ -95,6 +95,11 @@ def test_bleu_is_sacrebleus_where_all_orders_match(seed: int) -> None:
         assert ours[order - 1] == pytest.approx(theirs.sentence_score(" ".join(told), [" ".join(wanted)]).score / 100)
 
 
+def test_a_short_reference_has_no_longer_ngrams_that_could_be_met() -> None:
+    """好 and 好的呢: 1 of 3 signs, none of 2 pairs and none of 1 triple, each counted as a tenth of one."""
+    assert bleu(list("好"), list("好的呢"))[2] == pytest.approx((1 / 3 * 0.1 / 2 * 0.1 / 1) ** (1 / 3))
+
+
 def test_every_formula_is_told() -> None:
     from smile_async.chatbot.evaluation import PER_CASE
 

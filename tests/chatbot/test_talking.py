@@ -94,7 +94,6 @@ def test_the_model_hears_all_that_was_said() -> None:
 def test_help_lines_come_before_the_answer_to_a_message_of_self_harm_in_its_language() -> None:
     out, notes, _ = talk(Written("我在听。"), "我不想活了")
     assert "12356" in notes
-    assert "400-161-9995" in notes
     assert "你不必独自承受" in notes
     assert out == "我在听。\n\n"
     assert "12356" not in talk(Written("ok"), "我有点累")[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smile_async.chatbot.votes import Vote, VoteStore, read_votes
-from smile_async.errors import SourceError, UsageError
+from smile_async.errors import SourceError, StoppedError, UsageError
 from tests.chatbot.study import study
 
 
@@ -53,10 +53,12 @@ def test_unfit_names_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_votes_on_other_ballots_are_not_mixed(tmp_path: Path) -> None:
     path = tmp_path / "votes.sqlite3"
-    with VoteStore.open(path, study().ballots) as store:
-        store.enrol(["ann"])
-    with VoteStore.open(path, study(seed=5).ballots) as store:  # nobody had voted
-        store.cast(Vote("ann", "case-0", "AB", "A"))
+    with VoteStore.open(path, study().ballots) as before:
+        before.enrol(["ann"])
+        with VoteStore.open(path, study(seed=5).ballots) as store:  # nobody had voted
+            store.cast(Vote("ann", "case-0", "AB", "A"))
+        with pytest.raises(StoppedError, match="other ballots now"):
+            before.cast(Vote("ann", "case-0", "AB", "B"))
     with pytest.raises(UsageError, match="other ballots"):
         VoteStore.open(path, study().ballots)
 

@@ -77,6 +77,7 @@ def test_from_responses_to_figure_6(smile: Smile) -> None:
     rates = {(pair["first"], pair["second"]): (pair["win_rate"], pair["loss_rate"]) for pair in told["pairs"]}
     assert rates == {("golden", "baseline"): (1, 0), ("golden", "tuned"): (0, 1), ("baseline", "tuned"): (0, 1)}
     assert {pair["agreement"]["kappa"] for pair in told["pairs"]} == {1.0}
+    assert smile("tally", "study.json", "--json").told["pairs"] == told["pairs"]
     rows = list(csv.DictReader(smile("tally", "study.votes.sqlite3", "--csv").out.splitlines()))
     assert [(row["first"], row["second"], row["wins"], row["losses"], row["kappa"]) for row in rows] == [
         ("golden", "baseline", "5", "0", "1.0"),
