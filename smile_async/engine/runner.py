@@ -370,7 +370,7 @@ class Runner(Generic[Item, Value]):
         fresh = attempt.admission.at > silence.held_at
         silence.note(failure, now, fresh=fresh)
         lane.alone = silence.deep
-        at = self._circumstances(lane)
+        at = self._circumstances(lane, attempt.request)
         job, charged = blame(attempt.job, kind, at)
         decision = after_failure(
             failure,
@@ -407,9 +407,9 @@ class Runner(Generic[Item, Value]):
         self._follow(settled, job, attempt.number, decision)
         return settled
 
-    def _circumstances(self, lane: Lane) -> Circumstances:
+    def _circumstances(self, lane: Lane, request: Request) -> Circumstances:
         gate = self._gate
-        return Circumstances(lane, gate.lanes, gate.usable, self._feed.exhausted, gate.in_flight, self._clock())
+        return Circumstances(lane, gate.lanes, gate.payable(request), self._feed.exhausted, gate.in_flight, self._clock())
 
     def _rest(self, settled: Settled, lane: Lane, failure: Failure, seconds: float) -> None:
         """The endpoint is asked nothing for so long; infinite: it is given up."""
