@@ -409,7 +409,9 @@ class Runner(Generic[Item, Value]):
 
     def _circumstances(self, lane: Lane, request: Request) -> Circumstances:
         gate = self._gate
-        return Circumstances(lane, gate.lanes, gate.payable(request), self._feed.exhausted, gate.in_flight, self._clock())
+        return Circumstances(
+            lane, gate.lanes, gate.payable(request), self._feed.exhausted, gate.in_flight, self._clock()
+        )
 
     def _rest(self, settled: Settled, lane: Lane, failure: Failure, seconds: float) -> None:
         """The endpoint is asked nothing for so long; infinite: it is given up."""
