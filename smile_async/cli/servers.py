@@ -109,8 +109,8 @@ def simulate(
 
     Faults: rate-limited, rate-limited-bare, server-error, bad-gateway, unavailable, content-filter, filtered-answer,
     reset, cut-body, hang, broken-json, empty-choices, empty-content, truncated, refusal, refusal-text, slow,
-    blank-lines. Breaches: bad-start, no-separator, bad-speaker, english-tail, too-few-turns, repetition. docs/simulation.md says
-    what each does.
+    blank-lines. Breaches: bad-start, no-separator, bad-speaker, english-tail, too-few-turns, repetition.
+    docs/simulation.md says what each does.
     """
     from smile_async.simulate import run_server
     from smile_async.simulate.settings import read_settings, settings_with

@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "simulation.md"
 
 @pytest.mark.parametrize("name", [*FAULTS, *BREACHES])
 def test_every_fault_and_breach_is_in_the_help_and_explained_in_the_docs(name: str) -> None:
-    told = {**FAULTS, **BREACHES}[name]  # type: ignore[index]
+    told = {str(key): words for key, words in (*FAULTS.items(), *BREACHES.items())}[name]
     assert f"| `{name}` | {told} |" in DOCS.read_text("utf-8")
     assert re.search(rf"[ \n]{name}[,.]", simulate.__doc__ or "")
 
