@@ -12,7 +12,7 @@ from smile_async.engine import events
 from smile_async.engine.attempt import Attempt
 from smile_async.engine.blame import Circumstances, blame, elsewhere
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import PERHAPS_BILLED, REFUSED, Failure, FailureKind, Reply
+from smile_async.engine.job import PERHAPS_BILLED, REFUSED, Failure, FailureKind, Reply, Request
 from smile_async.engine.lane import Lane
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.limits import Gate
@@ -117,7 +117,7 @@ class Consequences(Generic[Item, Value]):
         fresh = attempt.admission.at > silence.held_at
         silence.note(failure, now, fresh=fresh)
         lane.alone = silence.deep
-        at = self._circumstances(lane)
+        at = self._circumstances(lane, attempt.request)
         job, charged = blame(attempt.job, kind, at)
         decision = after_failure(
             failure,
@@ -154,9 +154,11 @@ class Consequences(Generic[Item, Value]):
         self._follow(settled, job, attempt.number, decision)
         return settled
 
-    def _circumstances(self, lane: Lane) -> Circumstances:
+    def _circumstances(self, lane: Lane, request: Request) -> Circumstances:
         gate = self._gate
-        return Circumstances(lane, gate.lanes, gate.usable, self._feed.exhausted, gate.in_flight, self._clock())
+        return Circumstances(
+            lane, gate.lanes, gate.payable(request), self._feed.exhausted, gate.in_flight, self._clock()
+        )
 
     def _rest(self, settled: Settled, lane: Lane, failure: Failure, seconds: float) -> None:
         """The endpoint is asked nothing for so long; infinite: it is given up."""

@@ -288,6 +288,13 @@ class Gate:
         spoken_for = self.spent_usd + self.perhaps_usd + self.reserved_usd
         return tuple([lane for lane in self.usable if spoken_for + self._ceiling(lane, request) <= self.budget_usd])
 
+    def payable(self, request: Request) -> tuple[Lane, ...]:
+        """Endpoints at which the request could be paid for once nothing is in flight: others are none to wait for."""
+        if self.budget_usd is None:
+            return self.usable
+        left = self.budget_usd - self.spent_usd - self.perhaps_usd
+        return tuple([lane for lane in self.usable if self._ceiling(lane, request) <= left])
+
     def _full(self) -> Wait | None:
         """What holds every endpoint back at once."""
         if self.paused:

@@ -83,8 +83,8 @@ def piece_of(line: str) -> str | None:
         return None
     try:
         event = orjson.loads(told or b"null")
-    except orjson.JSONDecodeError as error:
-        raise AnswerError("The answer is broken: a piece of it is no JSON.", hint="Ask again.") from error
+    except orjson.JSONDecodeError as broken:
+        raise AnswerError("The answer is broken: a piece of it is no JSON.", hint="Ask again.") from broken
     if not isinstance(event, dict):
         return None
     if error := event.get("error"):

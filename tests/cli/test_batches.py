@@ -401,6 +401,20 @@ def test_giving_up_takes_what_can_still_be_had(smile: Smile, serve: Serve, sourc
     assert answered(server) == [1] * ROWS
 
 
+def test_giving_up_keeps_the_half_of_the_results_that_came(smile: Smile, serve: Serve, source: Path) -> None:
+    """The file of errors is gone at the server: those rows are unknown, the others' answers were paid for and are kept."""
+    server = serve(faults={"content-filter": 0.5})
+    smile("batch", "submit", source, "run", *at(server))
+    smile("batch", "status", "run")
+    [batch] = server.office._batches.values()
+    assert batch.error_file is not None
+    del server.office._files[batch.error_file]
+    collected = smile("batch", "cancel", "run", "--forget", "--json").told["collected"]
+    assert 0 < collected["accepted"] == sum(answered(server)) < ROWS
+    assert collected["not_run"] == ROWS - collected["accepted"]
+    assert not list(Path("run").glob("*batch-*"))
+
+
 @pytest.mark.parametrize("where", ["azure", "zhipu"])
 def test_other_addresses_of_the_same_interface(
     smile: Smile, serve: Serve, source: Path, monkeypatch: pytest.MonkeyPatch, where: str

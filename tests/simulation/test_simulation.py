@@ -32,6 +32,8 @@ KEPT = {
     577: "the same, in a later process",
     1227: "the simulated server billed answers longer than `max_tokens`, beyond what was reserved for them",
     4709: "done was said of a run whose source had grown, when the disk refused before the new rows were read",
+    7998: "a row too large for the one endpoint that the budget allows was asked there for ever: others, too dear, counted",
+    9345: "the same, with a limit of answer tokens",
     28563: "an attempt was noted as sent when it was admitted, not when it left",
     28: "the file of a batch that was being written at a kill stayed, with its prompts, for good",
     3667: "a batch that was given up because half of its results could not be had left the other half, unread",
