@@ -8,9 +8,9 @@ half second, until it refuses again. What the refusals have in common is what it
 - the same count of a period, never exceeded otherwise: a window;
 - the same rate between one refusal and the next: a bucket, which is empty at both.
 What was found is tried a little higher now and then. A server may refuse at random, too, beside any limit or none: one
-here and there, while a limit that is met refuses whatever comes next. So a single refusal in spite of what was found
-changes nothing, after some of them what was found is given up, and from then on only several close together count:
-nobody waits for a single one but its row.
+here and there, while a limit that is met refuses whatever comes next. One that refuses again and again whatever is kept
+to is thought to do so: what was found is given up, nobody waits for a single refusal but its row, and only several
+close together count, until there are too many for chance.
 
 Pure: the caller hands in the time.
 """

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from smile_async.engine.admitted import GRAIN, OPEN, SECOND, Admitted
+from smile_async.engine.admitted import GRAIN, OPEN, SECOND, Admitted, Sent
 from smile_async.engine.estimate import Expected
 from smile_async.engine.lane import Lane, Served
 from smile_async.settings import Limits, Prices
@@ -18,7 +18,7 @@ def filled(seed: int, requests: int, a_second: float) -> tuple[Admitted, list[fl
     """Requests at random times, more than a grain apart, of which one in ten was refused 50 ms later."""
     chance, log = random.Random(seed), Admitted(PERIODS, MEMORY)
     times: list[float] = []
-    refused = []
+    refused: list[tuple[Sent, int]] = []
     now = 0.0
     for _ in range(requests):
         now += GRAIN * 1.01 + chance.expovariate(1 / max(1 / a_second - GRAIN, 1e-3))
