@@ -96,7 +96,7 @@ class Talk:
             self.notify(COMMANDS[self.language])
 
     def _answer(self) -> None:
-        columns, stopped = self.columns(), False
+        columns, stopped, broken = self.columns(), False, False
         shown_text = _Shown(self.out, Wrapping(columns) if columns else None)
         stream = AnswerStream(hold=self._thinks or not columns)
         try:
@@ -107,14 +107,16 @@ class Talk:
             shown_text.end()
             self.notify(STOPPED[self.language])
         except SmileError as error:
+            broken = True
             shown_text.add("" if self._thinks else stream.end())
             shown_text.end()
             self.notify(shown(f"\n{error}"))
         answer = shown_text.answer
         self.conversation = self.conversation.answered(answer)
+        self.failed += broken or not (answer or stopped)
         if not answer:
-            self.failed += not stopped
-            self.notify((ENDLESS if stream.thought and not stopped else NO_ANSWER)[self.language])
+            endless = stream.thought and not (stopped or broken)
+            self.notify((ENDLESS if endless else NO_ANSWER)[self.language])
         self.out.write("\n\n")
         self.out.flush()
         if answer:

@@ -32,6 +32,8 @@ class Written:
         if isinstance(answer, Exception):
             raise answer
         for character in answer:
+            if character == "#":
+                raise SmileError("The server broke off.")
             if character == "!":  # Ctrl-C, and then nothing comes for ever
                 os.kill(os.getpid(), signal.SIGINT)
                 await asyncio.Event().wait()
@@ -194,3 +196,26 @@ def test_nothing_is_written_down_unless_a_transcript_is_named(tmp_path: Path) ->
 def test_a_transcript_that_cannot_be_written_stops_before_anything_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         talk(Written("a0"), "q0", transcript=tmp_path / "no/such/folder.jsonl")
+
+
+@pytest.mark.parametrize("columns", [80, None])
+def test_an_answer_that_broke_off_is_kept_and_counted(columns: int | None) -> None:
+    """A script must not take a part for the whole: `smile chat` ends with 4 then."""
+    speaker, out, notes = Written("I hear#", "<think>hm#"), io.StringIO(), list[str]()
+    with asyncio.Runner() as runner:
+        held = Talk(
+            speaker=speaker,
+            conversation=Conversation(),
+            lines=help_lines("CN"),
+            language="en",
+            read=lines_of("q0", "q1"),
+            out=out,
+            notify=notes.append,
+            columns=lambda: columns,
+            runner=runner,
+        )
+        held.run()
+    assert held.failed == 2
+    assert out.getvalue().startswith("I hear")
+    assert held.conversation.turns[:2] == (("user", "q0"), ("assistant", "I hear"))
+    assert "--max-tokens" not in "".join(notes)  # it is the server that failed
