@@ -36,7 +36,8 @@ class BudgetSpentError(Exception):
 
 @dataclass(slots=True, eq=False)  # not frozen: that makes one three times as dear, and thousands a second are made
 class Admission:
-    """What one attempt took at the gate. `number` counts admissions of this process from 1."""
+    """What one attempt took at the gate. `number` counts admissions of this process from 1; `cost_usd` is None until
+    it is settled."""
 
     number: int
     at: float
@@ -44,6 +45,7 @@ class Admission:
     ceiling_usd: float
     lane: Lane
     taken: Taken
+    cost_usd: float | None = None
 
 
 class Gate:
@@ -201,8 +203,10 @@ class Gate:
 
         `usage` None: the server counted nothing. Then a reply (`replied`) costs its ceiling, one that was `perhaps`
         billed may have cost it, which stays reserved and is returned, and others cost nothing; only a `refused` one
-        gives its tokens back to the window.
+        gives its tokens back to the window. What was settled before (a bug came after it) stays as it was.
         """
+        if admission.cost_usd is not None:
+            return admission.cost_usd
         lane = admission.lane
         lane.settle(admission.taken, usage, refused=refused)
         self.reserved_usd -= admission.ceiling_usd
@@ -217,6 +221,7 @@ class Gate:
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
+        admission.cost_usd = cost
         self.wake()
         return cost
 

@@ -255,7 +255,9 @@ class Runner(Generic[Item, Value]):
             return  # withdrawn meanwhile
         attempt.admission.lane.departed(attempt.admission.taken)
         self._open[attempt.number] = left = self._clock()
-        self._tasks[attempt] = self._loop.create_task(self._carry(attempt, left))
+        task = self._loop.create_task(self._carry(attempt, left))
+        if not task.done():  # an eager loop (Python 3.12) may have carried it to its end by now
+            self._tasks[attempt] = task
 
     async def _carry(self, attempt: Attempt[Item], left: float) -> None:
         """Ask, and settle what comes of it. That it is over is noted here: a callback of the task's own is one more
@@ -274,6 +276,8 @@ class Runner(Generic[Item, Value]):
         self._tasks.pop(attempt, None)
         if attempt.number in self._open:
             self._lose(attempt, INTERRUPTED if isinstance(error, asyncio.CancelledError) else type(error).__name__)
+        if isinstance(error, asyncio.CancelledError):  # where nobody here cancelled it, its row would be forgotten
+            self.stop(StopRun(INTERRUPTED, "A request was cancelled from outside: it is asked again on resume."))
 
     def _miss(self) -> None:
         """What was cancelled before its first step never got to `_carry`."""
