@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +51,7 @@ def check_kin(names: Iterable[str], known: Collection[str], folder: Path, *, wha
 
 def own_rows(rows: Iterator[Row], task: Task[Any, Any], folder: Path, *, what: str, make: str) -> Iterator[Row]:
     """The `rows` (items of `task`, or `Unreadable`), of which the first few have been looked at when the folder holds a
-    run of this task. Raises as `check_kin`."""
+    run of this task. Raises as `check_kin`; rows that cannot be read say nothing, here and there."""
     identity, known = _known(folder)
     if not known or not _same_task(identity, task):
         return rows
@@ -59,22 +59,24 @@ def own_rows(rows: Iterator[Row], task: Task[Any, Any], folder: Path, *, what: s
     key = identity_digest(identity)
 
     def names() -> Iterator[str]:
-        for row in rows:
+        for row in islice(rows, LOOKED_AT):
             seen.append(row)
-            data = row.name if isinstance(row, Unreadable) else task.dump_item(row)
-            yield hashlib.blake2b(data, digest_size=16, key=key).hexdigest()  # as `engine/feed.py` names it
+            if not isinstance(row, Unreadable):  # it may be read once it was mended: then it is another
+                data = task.dump_item(row)
+                yield hashlib.blake2b(data, digest_size=16, key=key).hexdigest()  # as `engine/feed.py` names it
 
     check_kin(names(), known, folder, what=what, make=make)
     return chain(seen, rows)
 
 
 def _known(folder: Path) -> tuple[dict[str, Any], set[str]]:
-    """What shaped the run's requests, and the ids of its rows."""
+    """What shaped the run's requests, and the ids of its rows that could be read."""
     if not (folder / schema.DATABASE).exists():
         return {}, set()
     with schema.reading(folder) as reader:
         identity = account.read_meta(reader, "identity") or {}
-        return identity, {name.partition(PARTED)[0] for (name,) in reader.execute("SELECT row_id FROM rows")}
+        names = reader.execute("SELECT row_id FROM rows WHERE item IS NOT NULL")
+        return identity, {name.partition(PARTED)[0] for (name,) in names}
 
 
 def _same_task(identity: dict[str, Any], task: Task[Any, Any]) -> bool:
