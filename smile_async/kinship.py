@@ -17,6 +17,7 @@ from smile_async.errors import RunMismatchError
 Row = TypeVar("Row")
 
 LOOKED_AT = 10_000  # rows at most, so that memory is bounded: a source that grew at its front by more is refused
+FIRST = 100  # rows of the run that are read to begin with
 ENOUGH = 10  # rows that both have: seen in a moment when a run simply goes on
 SHARE = 10  # else a tenth of them must be common
 
@@ -52,8 +53,8 @@ def check_kin(names: Iterable[str], known: Collection[str], folder: Path, *, wha
 def own_rows(rows: Iterator[Row], task: Task[Any, Any], folder: Path, *, what: str, make: str) -> Iterator[Row]:
     """The `rows` (items of `task`, or `Unreadable`), of which the first few have been looked at when the folder holds a
     run of this task. Raises as `check_kin`; rows that cannot be read say nothing, here and there."""
-    identity, known = _known(folder)
-    if not known or not _same_task(identity, task):
+    identity = _identity(folder)
+    if not identity or not _same_task(identity, task) or not (known := _Known(folder)):
         return rows
     seen: list[Row] = []
     key = identity_digest(identity)
@@ -69,14 +70,44 @@ def own_rows(rows: Iterator[Row], task: Task[Any, Any], folder: Path, *, what: s
     return chain(seen, rows)
 
 
-def _known(folder: Path) -> tuple[dict[str, Any], set[str]]:
-    """What shaped the run's requests, and the ids of its rows that could be read."""
+class _Known(Collection[str]):
+    """The ids of a run's rows that could be read. A run that goes on meets the first of them first: only who is not
+    among those has all of them read into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ids = self._read(FIRST)
+        self._all = len(self._ids) < FIRST
+
+    def __contains__(self, name: object) -> bool:
+        if name in self._ids:
+            return True
+        if not self._all:
+            self._ids, self._all = self._read(), True
+        return name in self._ids
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        if self._all:
+            return len(self._ids)
+        with schema.reading(self._folder) as reader:
+            found = reader.execute("SELECT count(*) FROM rows WHERE item IS NOT NULL").fetchone()[0]
+        return int(found)
+
+    def _read(self, most: int = -1) -> set[str]:
+        with schema.reading(self._folder) as reader:
+            names = reader.execute("SELECT row_id FROM rows WHERE item IS NOT NULL ORDER BY ordinal LIMIT ?", (most,))
+            return {name.partition(PARTED)[0] for (name,) in names}
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    """What shaped the run's requests; empty where there is none yet."""
     if not (folder / schema.DATABASE).exists():
-        return {}, set()
+        return {}
     with schema.reading(folder) as reader:
-        identity = account.read_meta(reader, "identity") or {}
-        names = reader.execute("SELECT row_id FROM rows WHERE item IS NOT NULL")
-        return identity, {name.partition(PARTED)[0] for (name,) in names}
+        return account.read_meta(reader, "identity") or {}
 
 
 def _same_task(identity: dict[str, Any], task: Task[Any, Any]) -> bool:
