@@ -16,8 +16,8 @@ class Options:
     model). `salvage` overrides which steps the recipe takes to mend a reply that broke a rule: `"all"`, `"none"`,
     `"speakers,tail"`, a tuple of such names; with the recipe it is kept as the run's rules. `sampling` overrides
     the recipe's. Limits, retries, prices and timeouts may change when a run goes on; recipe, model and sampling may
-    not. `add_source`: rows of another source than a run's are added to it (else `RunMismatchError`); it is kept only for
-    `resume`, which may come before the first of them was noted.
+    not. `add_source`: rows of another source than a run's are added to it (else `RunMismatchError`); it is kept
+    only for `resume`, which may come before the first of them was noted.
     """
 
     recipe: str | Path | Recipe | None = None
