@@ -29,6 +29,9 @@ class Refusing:
         await asyncio.sleep(0)
         return Reply("no dialogue")
 
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
 
 def generate(source: Path, run: Path, *, add: bool = False, stop: StopSwitch | None = None) -> RunReport:
     options = Options(retry=GIVEN.retry, intake=GIVEN.intake, add_source=add)
