@@ -56,3 +56,8 @@ def main() -> None:
         if isinstance(error, SourceError) and error.skippable and SKIPPING.intersection(sys.argv):
             sys.stderr.write("  --skip-bad-rows sets such rows aside, counted, instead of stopping.\n")
         sys.exit(error.exit_code)
+    except OSError as error:  # of a place that no command has foreseen
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}.\n  Check the path, your rights and the disk.\n")
+        sys.exit(1)
