@@ -274,3 +274,20 @@ def test_a_row_goes_to_no_endpoint_unfit_for_it_while_the_money_for_the_other_is
         run_virtual(gate.enter(request, unfit=frozenset({"cheap"})))
 
     assert [lane.name for lane in gate.payable(request)] == ["cheap", "dear"]
+
+
+def test_an_attempt_is_counted_out_once_whatever_breaks_after_that() -> None:
+    """Ten and ten tokens at a dollar each; lost afterwards, it would be one less than nothing in flight, and perhaps
+    billed on top of what it cost."""
+
+    async def main() -> None:
+        prices = Prices(input=1e6, output=1e6)
+        lane = lane_under(Limits(), clock=lambda: 0.0, prices=prices)
+        gate = Gate([lane], clock=lambda: 0.0, budget_usd=1_000.0)
+        request = Request((Message("user", "words"),), max_tokens=100)
+        admission = await gate.enter(request)
+        assert gate.settle(admission, request, Usage(10, 10), replied=True) == 20.0
+        assert gate.settle(admission, request, None, perhaps=True) == 20.0
+        assert (lane.in_flight, gate.spent_usd, gate.perhaps_usd, gate.reserved_usd) == (0, 20.0, 0.0, 0.0)
+
+    run_virtual(main())
