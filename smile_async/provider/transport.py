@@ -36,8 +36,11 @@ from smile_async.provider.network import (
     not_connected,
     timed_out,
 )
+from smile_async.provider.origin import IDLE
+from smile_async.provider.place import USER_AGENT, Place, place_of
+from smile_async.provider.tls import Tls, trusting_the_system
 from smile_async.provider.wariness import Wariness
-from smile_async.provider.wire import IDLE, USER_AGENT, Place, Tls, Wire, place_of, trusting_the_system
+from smile_async.provider.wire import Wire
 from smile_async.settings import Timeouts
 
 if TYPE_CHECKING:

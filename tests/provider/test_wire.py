@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
 from smile_async.provider.connection import MAX_HEAD, Connection, HttpAnswer, Outcome, Unpacker
+from smile_async.provider.origin import LONG_AGO, in_turn
+from smile_async.provider.place import Place, head_of, place_of
 from smile_async.provider.transport import Transport
-from smile_async.provider.wire import LONG_AGO, OVERSLEPT, Place, head_of, in_turn, place_of
+from smile_async.provider.wire import OVERSLEPT
 from smile_async.settings import Timeouts
 from tests.provider.wire import OK, Script, Seen, Wire, listening, sends, until
 
