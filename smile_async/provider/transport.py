@@ -33,6 +33,7 @@ from smile_async.provider.network import (
     broken_body,
     connect_timed_out,
     died_after_sending,
+    not_answered,
     not_connected,
     timed_out,
 )
@@ -188,7 +189,7 @@ class Transport:
             return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
         if status is not None:
             return broken_body(host, f"was cut or cannot be unpacked ({words[-1]})", status, got)
-        return died_after_sending(host, words)
+        return not_answered(host, words)
 
     def _too_large(self, url: str, status: int) -> Failure:
         return broken_body(_host(url), f"is larger than {self._max_body:,} bytes", status)
@@ -237,7 +238,7 @@ class Transport:
             return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
         if status is not None:
             return broken_body(host, "was cut or cannot be unpacked", status, got)
-        return died_after_sending(host, words)
+        return not_answered(host, words)
 
 
 def _legible(headers: "pyreqwest.http.HeaderMap") -> dict[str, str]:
