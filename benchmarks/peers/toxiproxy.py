@@ -7,7 +7,7 @@ simulator <- toxiproxy <- smile generate, each in a process of its own, on the l
 attempts = replies + failures; what the simulator served and never arrived is counted as perhaps billed; the tokens of
 the ledger are those of the replies that arrived. Exit code 1 where a sum is off.
 
-The binary: `go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.9.0`, or a release of its makers.
+The binary is in the releases of github.com/Shopify/toxiproxy, or built from its source (`go build ./cmd/server`).
 """
 
 import argparse
