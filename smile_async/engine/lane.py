@@ -275,8 +275,7 @@ class Lane:
         window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
         window.most = math.inf
         if word.remaining is not None and word.remaining < word.limit:
-            leaves = period if word.reset is None else min(word.reset, period)  # then it is full again, it says
-            window.remember(self.clock() - period + leaves, word.limit - word.remaining)
+            window.used_before(word.remaining, word.reset)
         self.windows.append(window)
         self.changes.append(Change(self.clock(), _label(window), math.inf, word.limit, "the server's headers"))
 

@@ -14,9 +14,12 @@ is what the server said remains.
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from heapq import merge
 
 from aiolimiter import AsyncLimiter
+
+from smile_async.engine.others import Others
+from smile_async.engine.told_period import SHORTEST, SURE, Bucket, Signs, Word, shorter
 
 LEAD = (
     1.15  # pace above the limit's mean while less than the mean was used: time lost (first request alone) is caught up
@@ -26,15 +29,15 @@ SLACK_SHARE = 0.005  # of the period: shorter windows get less slack, else they 
 LEAST_SLACK = 0.03  # seconds
 BURST = 0.25  # seconds of the limit that may go at once
 BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
-SURE = 5  # words in a row that only a bucket can have said
-SURE_FOR = 2.0  # seconds between the first and the last of them
+TRIED, TRY_AFTER = 1.5, 20  # times shorter a period that may be too long is tried, after so many words
+SURE_FOR = 2.0  # seconds between the first and the last of words that only a bucket can have said
 TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
 FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before it is heard of
 MINUTE = 60.0  # seconds
 JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
-SHORTEST = 1.0  # second: periods that are guessed are no shorter
+LONGER = 1.02  # a reset so much longer than the guessed period shows that the period is longer
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
 
 
@@ -97,19 +100,6 @@ class Entry:
         self.taken = taken
 
 
-@dataclass(slots=True)
-class _Signs:
-    """Words of the server that leave more than a sliding window would: how many, how many of them as a bucket's, which
-    periods they imply if it is one, and the longest time to the full limit."""
-
-    count: int = 0
-    first: float = 0.0
-    steady: int = 0
-    least: float = math.inf
-    most: float = 0.0
-    longest: float = 0.0
-
-
 class RateWindow:
     """At most `limit` in any `period` seconds (plus slack), smoothly. For one waiter at a time: the dispatcher.
 
@@ -134,10 +124,15 @@ class RateWindow:
         self._credit = 0.0  # estimates taken from the pacer and not used, to be taken less next time
         self._began: float | None = None  # when the first amount was let through
         self._level = self._level_at = 0.0  # of the bucket
-        self._signs = _Signs()
+        self._signs = Signs()
         self._strikes = 0
         self._shared = False  # with others
+        self._others = Others()
         self._heard = (-math.inf, 0.0)  # the server's last word: when, and what remains
+        self._longest = 0.0  # seconds: of all resets that were told
+        self._full = 0  # words in a row that left all of it
+        self._words, self._words_from, self._longest_now = 0, 0.0, 0.0  # heard since then; the longest reset of them
+        self._refused_at = 0.0  # a guessed period that was too short
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -152,8 +147,9 @@ class RateWindow:
         """What was let through in the last period; of a bucket what is out of it."""
         if self.bucket:
             return self.limit - self._filled(self._clock())
-        self._forget(self._clock())
-        return self._used
+        now = self._clock()
+        self._forget(now)
+        return self._used + self._others.amount(now)
 
     def wait(self, amount: float, *, reserve: float = 0.0) -> float:
         """Seconds until `amount` may go; 0: now.
@@ -197,6 +193,15 @@ class RateWindow:
             self._level = self._filled(at) - amount
         return Entry(at, amount, last, self._taken)
 
+    def used_before(self, remaining: float, reset: float | None) -> None:
+        """So much remains, says the server's first word of it: what else is used was so before anybody counted."""
+        now, used = self._clock(), self.limit - remaining
+        if remaining >= 1 or reset is not None:
+            leaves = self.period if reset is None else min(reset, self.period)  # then it is full again, it says
+            self.remember(now - self.period + leaves, used)
+        else:
+            self._others.heard(now, now, used, remaining, reset, self.limit, self.period)
+
     def departed(self, entry: Entry, at: float) -> None:
         """It left at `at`, later than it was admitted."""
         entry.at = at
@@ -234,6 +239,10 @@ class RateWindow:
         freed = self.rate * (now - entry.at)  # meanwhile, at most
         sure = max(DOUBT * self.limit, 1.0)
         least, most = own - max(0.0, freed - sent_since), own + sent_since
+        if self.guessed and reset is not None:
+            self._longest = max(self._longest, reset)
+            if reset > LONGER * self.period:
+                self._set_period(min(reset, MINUTE))
         if self.bucket:
             if remaining < least:
                 self._level -= least - remaining
@@ -242,18 +251,26 @@ class RateWindow:
                 # At least so much is left, whenever it looked, and in whatever order what left together has arrived.
                 self._level = min(self.limit, max(self._level, remaining - self._sent_from(entry.at - JUST_NOW)))
                 if self.guessed:
-                    self._weigh(now, remaining, reset, sent_since)
+                    self._weigh(now, entry, remaining, reset)
+            if self.guessed:
+                self._try_shorter(remaining)
         elif remaining < least - (1.0 if self._shared else sure):
             # Others share the limit, or more is charged than we count: it is used all the same.
-            self.remember(now, least - remaining)
-            self._signs = _Signs()
-            self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
+            if self._others.heard(now, entry.at, least - remaining, remaining, reset, self.limit, self.period):
+                self._taken += least - remaining
+                self._signs = Signs()
+                self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
         elif remaining > most + sure:
-            self._weigh(now, remaining, reset, sent_since)
+            self._weigh(now, entry, remaining, reset)
+        if remaining >= 1:
+            self._others.has_some()
+        if self._is_short and not self.bucket and reset is not None:
+            self._follow_resets(now, reset)
 
     def refuted(self) -> None:
         """The server refused what its bucket should have held, or what a guessed period allows: it is empty, and after
         some strikes it is not believed any more."""
+        self._others.refused()
         if not (self.bucket or self._is_short):
             return
         at, remaining = self._heard
@@ -263,7 +280,8 @@ class RateWindow:
         if self.bucket:
             self._level = min(self._filled(self._clock()), 0.0)
             self.bucket = self._strikes < STRIKES
-        elif self._strikes >= STRIKES:
+        if self._is_short and self._strikes >= STRIKES:
+            self._refused_at = self.period
             self._strikes = 0
             self._set_period(min(self.period * 2, MINUTE))
 
@@ -283,37 +301,55 @@ class RateWindow:
             entry.boarding = False
             entry.bin.boarding -= 1
 
-    def _weigh(self, now: float, remaining: float, reset: float | None, sent_since: float) -> None:
+    def _weigh(self, now: float, entry: Entry, remaining: float, reset: float | None) -> None:
         """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
         full_in = (self.limit - remaining) / self.rate
-        if reset is None or not 0 < full_in <= TELLING * self.period:
+        if not self.guessed and (reset is None or not 0 < full_in <= TELLING * self.period):
             return
         signs = self._signs
-        if signs.count == 0:
-            signs.first = now
-        signs.count += 1
-        signs.steady += abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
-        implied = reset * self.limit / (self.limit - remaining)
-        signs.least, signs.most = min(signs.least, implied), max(signs.most, implied)
-        signs.longest = max(signs.longest, reset)
+        since = (now - entry.at) / 2 + entry.at
+        gone = self._sent_from(entry.at) - self._sent_from(since)
+        newest = self._log[-1].at if self._log else entry.at
+        signs.add(
+            now, Word(self.limit, remaining, reset or 0.0, now - newest, now - entry.at, max(gone, 1.0)), self.period
+        )
         if signs.count < SURE or now - signs.first < min(SURE_FOR, self.period / 10):
             return
-        self._signs = _Signs()
-        if signs.steady == signs.count:
+        self._signs = Signs()
+        level = remaining - (self._taken - entry.taken)
+        if signs.steady == signs.count and not (signs.clock and self.guessed):
             if self._strikes < STRIKES:
-                self._be_bucket(now, remaining - sent_since)
-        elif self.guessed:
-            self._shorten(signs, now, remaining - sent_since)
-
-    def _shorten(self, signs: "_Signs", now: float, level: float) -> None:
-        """A period that nobody named is what the server's resets show it to be."""
-        steady = signs.most <= 1.5 * signs.least
-        period = max((signs.least + signs.most) / 2 if steady else signs.longest, SHORTEST)
-        if period < 0.8 * self.period:
-            self.bucket = False
-            self._set_period(period)
-            if steady:
                 self._be_bucket(now, level)
+        elif self.guessed:
+            found = shorter(signs, self.period, max(self._longest, self._refused_at))
+            if isinstance(found, Bucket):
+                self._set_period(found.period)
+                self._be_bucket(now, level)
+            elif found is not None:
+                self.bucket = False
+                self._set_period(found)
+
+    def _follow_resets(self, now: float, reset: float) -> None:
+        """A period that was shortened with what was under way counted as used may still be too long: no reset of many
+        words reaches it."""
+        if self._words == 0:
+            self._words_from, self._longest_now = now, 0.0
+        self._words += 1
+        self._longest_now = max(self._longest_now, reset)
+        if self._words >= max(TRY_AFTER, self.limit) and now - self._words_from >= 2 * self.period:
+            self._words = 0
+            period = max(self._longest_now, self._refused_at, SHORTEST)
+            if self._longest_now > 0 and period < 0.95 * self.period:
+                self._set_period(period)
+
+    def _try_shorter(self, remaining: float) -> None:
+        """All of it remains whenever the server answers, though all that the period allows is used: it looks when it
+        answers, and answers take longer than the period. A shorter one is tried."""
+        self._full = self._full + 1 if remaining >= self.limit and self._filled(self._clock()) < self.limit / 2 else 0
+        shorter_one = max(self.period / TRIED, self._refused_at * TRIED, self._longest, SHORTEST)
+        if self._full >= max(TRY_AFTER, self.limit) and shorter_one < self.period:
+            self._full = 0
+            self._set_period(shorter_one)
 
     def _be_bucket(self, now: float, level: float) -> None:
         self.bucket = True
@@ -323,6 +359,7 @@ class RateWindow:
         self.period = period
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
         self._credit = 0.0
+        self._words = 0
         self._pacer = self._paced()
 
     def _sent_from(self, at: float) -> float:
@@ -350,19 +387,21 @@ class RateWindow:
 
     def _wait_for_room(self, now: float, amount: float, reserve: float) -> float:
         self._forget(now)
-        excess = self._used + amount - max(self.limit - reserve, self.limit / 2)
-        if excess <= 0 or not self._log:
+        excess = self._used + self._others.amount(now) + amount - max(self.limit - reserve, self.limit / 2)
+        if excess <= 0:
             return 0.0
-        for bin_ in self._log:
-            excess -= bin_.amount
+        kept = self.period + self.slack
+        leaves = now
+        for leaves, gone in merge([(bin_.at + kept, bin_.amount) for bin_ in self._log], self._others):
+            excess -= gone
             if excess <= 0:
                 break
-        return max(bin_.at + self.period + self.slack - now, 0.001)
+        return max(leaves - now, 0.001) if leaves > now else 0.0
 
     def _behind(self, amount: float, now: float) -> bool:
         """Less has been let through than the mean rate allowed, in the last period or since the first."""
         elapsed = min(now - (now if self._began is None else self._began), self.period)
-        return self._used + amount < self.limit * elapsed / self.period
+        return self._used + self._others.amount(now) + amount < self.limit * elapsed / self.period
 
     def _forget(self, now: float) -> None:
         horizon = now - self.period - self.slack
