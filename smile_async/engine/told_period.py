@@ -14,7 +14,6 @@ SURE = 5  # words in a row that a window of the period that is kept to cannot ha
 STEADY = 1.5  # periods that a bucket's words imply differ by no more
 TELLING = 3  # words that show a bucket at least
 RECENT = 0.25  # of the reset: so long ago the newest request may have left, or the word may be older than that
-SHORTER = 0.8  # of the period: a smaller difference is none
 SHORTEST = 0.1  # seconds
 
 
@@ -64,6 +63,8 @@ class Signs:
     least: float = math.inf
     most: float = 0.0
     longest: float = 0.0
+    used_least: float = math.inf
+    used_most: float = 0.0
     refilled_in: float = math.inf
     clock: bool = False  # more was used and it is full again sooner: no bucket is
     before: Word | None = None
@@ -77,12 +78,18 @@ class Signs:
         if (implied := word.bucket) is not None:
             self.telling += 1
             self.least, self.most = min(self.least, implied), max(self.most, implied)
+            self.used_least, self.used_most = min(self.used_least, word.used), max(self.used_most, word.used)
         if word.reset > 0:
             self.longest = max(self.longest, word.whole)
         self.refilled_in = min(self.refilled_in, word.refilled_in)
         if (before := self.before) is not None:
             self.clock |= (word.used - before.used) * (word.reset - before.reset) < 0
         self.before = word
+
+    def is_bucket(self, limit: float) -> bool:
+        """Resets grow with what was used, and are of one period. Nearly empty, a window says the same."""
+        telling = self.used_most <= limit / 2 or self.used_most >= STEADY * self.used_least
+        return self.telling >= TELLING and not self.clock and telling and self.most <= STEADY * self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +99,11 @@ class Bucket:
     period: float
 
 
-def shorter(signs: Signs, period: float, longest: float) -> Bucket | float | None:
-    """What the signs show: a bucket, a window of so many seconds, or nothing new. `longest`: seconds, the longest reset
-    that was ever told."""
-    if signs.telling >= TELLING and not signs.clock and signs.most <= STEADY * signs.least:
-        found: Bucket | float = Bucket(max(signs.most, longest, SHORTEST))
-    elif signs.longest > 0:
-        found = max(signs.longest, longest, SHORTEST)
-    else:  # full again, whenever it answers: as quickly as was seen, or more quickly
-        found = Bucket(max(signs.refilled_in, longest, SHORTEST))
-    return found if (found.period if isinstance(found, Bucket) else found) < SHORTER * period else None
+def found_in(signs: Signs, limit: float, longest: float) -> Bucket | float:
+    """What the signs show: a bucket, or a window of so many seconds. `longest`: seconds, the longest reset that was
+    ever told."""
+    if signs.is_bucket(limit):
+        return Bucket(max(signs.most, longest, SHORTEST))
+    if signs.longest > 0:
+        return max(signs.longest, longest, SHORTEST)
+    return Bucket(max(signs.refilled_in, longest, SHORTEST))  # full again whenever it answers: so quickly, or quicker

@@ -19,7 +19,7 @@ from heapq import merge
 from aiolimiter import AsyncLimiter
 
 from smile_async.engine.others import Others
-from smile_async.engine.told_period import SHORTEST, SURE, Bucket, Signs, Word, shorter
+from smile_async.engine.told_period import SHORTEST, SURE, Bucket, Signs, Word, found_in
 
 LEAD = (
     1.15  # pace above the limit's mean while less than the mean was used: time lost (first request alone) is caught up
@@ -29,6 +29,7 @@ SLACK_SHARE = 0.005  # of the period: shorter windows get less slack, else they 
 LEAST_SLACK = 0.03  # seconds
 BURST = 0.25  # seconds of the limit that may go at once
 BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
+SHORTER = 0.8  # of a guessed period: a smaller difference is none
 TRIED, TRY_AFTER = 1.5, 20  # times shorter a period that may be too long is tried, after so many words
 SURE_FOR = 2.0  # seconds between the first and the last of words that only a bucket can have said
 TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
@@ -38,6 +39,7 @@ FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before i
 MINUTE = 60.0  # seconds
 JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
 LONGER = 1.02  # a reset so much longer than the guessed period shows that the period is longer
+ONE_STRIKE = 1.0  # second: refusals of a guess so close are one
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
 
 
@@ -133,6 +135,8 @@ class RateWindow:
         self._full = 0  # words in a row that left all of it
         self._words, self._words_from, self._longest_now = 0, 0.0, 0.0  # heard since then; the longest reset of them
         self._refused_at = 0.0  # a guessed period that was too short
+        self._may_be_bucket = True
+        self._struck_at = -math.inf
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -276,14 +280,20 @@ class RateWindow:
         at, remaining = self._heard
         if self._clock() - at < JUST_NOW and remaining >= DOUBT * self.limit:
             return  # with the refusal it said that enough remains: this is not why
-        self._strikes += 1
         if self.bucket:
             self._level = min(self._filled(self._clock()), 0.0)
-            self.bucket = self._strikes < STRIKES
-        if self._is_short and self._strikes >= STRIKES:
+        if self.guessed and self._clock() - self._struck_at < ONE_STRIKE:
+            return
+        self._strikes, self._struck_at = self._strikes + 1, self._clock()
+        if self._strikes < STRIKES:
+            return
+        if self.bucket:
+            self.bucket = self._may_be_bucket = False
+        else:
             self._refused_at = self.period
-            self._strikes = 0
             self._set_period(min(self.period * 2, MINUTE))
+        if self.guessed:
+            self._strikes = 0
 
     @property
     def is_told(self) -> bool:
@@ -317,17 +327,18 @@ class RateWindow:
             return
         self._signs = Signs()
         level = remaining - (self._taken - entry.taken)
-        if signs.steady == signs.count and not (signs.clock and self.guessed):
-            if self._strikes < STRIKES:
+        if not self.guessed:
+            if signs.steady == signs.count and self._strikes < STRIKES:
                 self._be_bucket(now, level)
-        elif self.guessed:
-            found = shorter(signs, self.period, max(self._longest, self._refused_at))
-            if isinstance(found, Bucket):
-                self._set_period(found.period)
-                self._be_bucket(now, level)
-            elif found is not None:
-                self.bucket = False
-                self._set_period(found)
+            return
+        found = found_in(signs, self.limit, max(self._longest, self._refused_at))
+        period = found.period if isinstance(found, Bucket) else found
+        is_shorter = period < SHORTER * self.period
+        if is_shorter:
+            self.bucket = False
+            self._set_period(period)
+        if isinstance(found, Bucket) and self._may_be_bucket and (is_shorter or signs.telling):
+            self._be_bucket(now, level)
 
     def _follow_resets(self, now: float, reset: float) -> None:
         """A period that was shortened with what was under way counted as used may still be too long: no reset of many
