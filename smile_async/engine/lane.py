@@ -4,6 +4,7 @@ A run has one lane or several: keys, regions, replicas. Each has its own limits,
 """
 
 import math
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -26,6 +27,9 @@ RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than exp
 
 LONGEST_HOLD, RECENT = 20.0, 120.0  # seconds: of a hold that nobody told, where the last reply is so recent
 
+LATE_MOST = 60.0  # seconds that an answer nobody waits for any more may still take a place, as long again as it took
+LATE_SHARE = 1 / 2  # of the places at most are thought to be taken by such
+
 IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
 
 Wait = tuple[float, str]
@@ -46,12 +50,13 @@ class Served:
 @dataclass(slots=True, eq=False)
 class Taken:
     """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under, `beside` how many
-    others were in flight then, `number` which of the lane's it is."""
+    others were in flight then, `late` how many more the server may have been at, `number` which of the lane's it is."""
 
     windows: tuple[tuple[RateWindow, Entry], ...]
     stamp: int
     sent: Sent
     beside: int
+    late: int
     number: int
 
 
@@ -93,6 +98,7 @@ class Lane:
     found: FoundLimits = field(default_factory=FoundLimits)
     changes: list[Change] = field(default_factory=list)  # not yet told
     _found_window: RateWindow | None = None
+    _late: list[float] = field(default_factory=list)  # until when each may take a place, the first to end first
 
     def __post_init__(self) -> None:
         self.windows = list(windows_of(self.quota, self.clock))
@@ -117,6 +123,9 @@ class Lane:
             return math.inf, "retired"
         if self.in_flight >= (1 if self.alone else self.concurrency.limit):
             return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
+        late = self.late(now) if self._late and self.concurrency.is_met else 0
+        if late and self.in_flight + late >= self.concurrency.limit:
+            return self._late[0] - now, IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
         wait = self.found.wait(now, self.in_flight)
@@ -138,10 +147,13 @@ class Lane:
         taken: tuple[tuple[RateWindow, Entry], ...] = ()
         if self.windows:
             taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
+        late = self.late(self.clock())
         sent, finding = self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
         if finding is not None:
             self._act_on(finding, "refused")
-        return Taken(taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1, self.found.number)
+        return Taken(
+            taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1, late, self.found.number
+        )
 
     def departed(self, taken: Taken) -> None:
         """It leaves now, when it has been noted on the disk."""
@@ -156,9 +168,20 @@ class Lane:
         for window, entry in taken.windows:
             window.correct(entry, 0.0)
 
-    def settle(self, taken: Taken, usage: Usage | None, *, refused: bool) -> None:
-        """Count it out, and its true amounts in; one that was refused gives its tokens back."""
+    def late(self, now: float) -> int:
+        """How many the server may still be at though nobody waits for their answers."""
+        late = self._late
+        if late and late[0] <= now:
+            del late[: bisect_right(late, now)]
+        return min(len(late), int(self.concurrency.limit * LATE_SHARE))
+
+    def settle(self, taken: Taken, usage: Usage | None, *, refused: bool, late: bool = False) -> None:
+        """Count it out, and its true amounts in; one that was refused gives its tokens back. `late`: it brought no
+        answer, and the server may be at it all the same: what it was expected to take goes on counting."""
         self.in_flight -= 1
+        if late and not self.alone:
+            now = self.clock()
+            insort(self._late, now + min(now - taken.sent.at, LATE_MOST))
         if refused:
             self.found.not_admitted(taken.sent, taken.beside)
         if usage is None and not refused:
@@ -186,7 +209,7 @@ class Lane:
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room
-        self.found.refused(now, taken.sent, taken.beside, number=taken.number, fresh=fresh, hold=hold)
+        self.found.refused(now, taken.sent, taken.beside + taken.late, number=taken.number, fresh=fresh, hold=hold)
 
     @property
     def admits_nothing(self) -> bool:
@@ -205,7 +228,8 @@ class Lane:
         """The server says: not now (503, 529). While it answers others, that is a number in flight that it holds."""
         self.concurrency.troubled()
         if not self.silence.deep:
-            self.concurrency.refused(self.in_flight, self.clock(), "overloaded")
+            now = self.clock()
+            self.concurrency.refused(self.in_flight + self.late(now), now, "overloaded")
             self._note()
 
     def _act_on(self, finding: Finding, reason: str) -> None:

@@ -204,7 +204,7 @@ class Gate:
         gives its tokens back to the window.
         """
         lane = admission.lane
-        lane.settle(admission.taken, usage, refused=refused)
+        lane.settle(admission.taken, usage, refused=refused, late=perhaps)
         self.reserved_usd -= admission.ceiling_usd
         cost = 0.0
         if usage is not None:

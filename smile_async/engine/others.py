@@ -15,6 +15,17 @@ PARTS = 20  # in which what nobody told the end of is thought to leave
 GRAIN = 1 / 2_000  # of the period: what leaves within it is one
 
 
+@dataclass(frozen=True, slots=True)
+class Less:
+    """The word at `at` that less remains than was thought, of `limit` a `period`, and all of it in `reset` seconds."""
+
+    at: float
+    remaining: float
+    reset: float | None
+    limit: float
+    period: float
+
+
 @dataclass(slots=True)
 class Others:
     """Amounts with the time at which each leaves the window, the first to leave first."""
@@ -36,11 +47,10 @@ class Others:
             del leaving[: bisect_right(leaving, (now, float("inf")))]
         return sum([amount for _, amount in leaving])
 
-    def heard(
-        self, now: float, sent_at: float, amount: float, remaining: float, reset: float | None, limit: float, period: float
-    ) -> bool:  # fmt: skip
+    def heard(self, word: Less, sent_at: float, amount: float) -> bool:
         """So much more is used than was known, says the answer to what was sent then; whether it is believed."""
-        if remaining >= 1:
+        now, reset, limit, period = word.at, word.reset, word.limit, word.period
+        if word.remaining >= 1:
             self._add(now + period, amount, period)
             return True
         if sent_at >= self._empty_until:

@@ -16,9 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from heapq import merge
 
-from aiolimiter import AsyncLimiter
-
-from smile_async.engine.others import Others
+from smile_async.engine.others import Less, Others
+from smile_async.engine.pacer import Pacer
 from smile_async.engine.told_period import SHORTEST, SURE, Bucket, Signs, Word, found_in
 
 LEAD = (
@@ -41,39 +40,6 @@ JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
 LONGER = 1.02  # a reset so much longer than the guessed period shows that the period is longer
 ONE_STRIKE = 1.0  # second: refusals of a guess so close are one
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
-
-
-class Pacer:
-    """A rate with a small burst, by aiolimiter, which also says how long a wait will be. For one waiter at a time.
-
-    aiolimiter does not tell when it will have room; with one waiter its level is known, so it is kept beside it.
-    """
-
-    def __init__(self, rate: float, burst: float, *, clock: Callable[[], float]) -> None:
-        self.rate = rate
-        self._clock = clock
-        self._burst = burst
-        self._limiter = AsyncLimiter(burst, burst / rate)
-        self._level = 0.0
-        self._at = clock()
-
-    def wait(self, amount: float) -> float:
-        """Seconds until `amount` may go; one above the burst widens the burst."""
-        if amount > self._burst:
-            self._burst = amount
-            self._limiter = AsyncLimiter(amount, amount / self.rate)
-            self._level = 0.0
-        if self._limiter.has_capacity(amount):
-            return 0.0
-        return max((self._now_at() + amount - self._burst) / self.rate, 0.001)
-
-    async def take(self, amount: float) -> None:
-        """Follow a `wait` of 0 with it: then it does not wait."""
-        await self._limiter.acquire(amount)
-        self._level, self._at = self._now_at() + amount, self._clock()
-
-    def _now_at(self) -> float:
-        return max(self._level - (self._clock() - self._at) * self.rate, 0.0)
 
 
 class _Bin:
@@ -204,7 +170,7 @@ class RateWindow:
             leaves = self.period if reset is None else min(reset, self.period)  # then it is full again, it says
             self.remember(now - self.period + leaves, used)
         else:
-            self._others.heard(now, now, used, remaining, reset, self.limit, self.period)
+            self._others.heard(Less(now, remaining, reset, self.limit, self.period), now, used)
 
     def departed(self, entry: Entry, at: float) -> None:
         """It left at `at`, later than it was admitted."""
@@ -243,24 +209,12 @@ class RateWindow:
         freed = self.rate * (now - entry.at)  # meanwhile, at most
         sure = max(DOUBT * self.limit, 1.0)
         least, most = own - max(0.0, freed - sent_since), own + sent_since
-        if self.guessed and reset is not None:
-            self._longest = max(self._longest, reset)
-            if reset > LONGER * self.period:
-                self._set_period(min(reset, MINUTE))
         if self.bucket:
-            if remaining < least:
-                self._level -= least - remaining
-                self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
-            elif remaining > most + sure:
-                # At least so much is left, whenever it looked, and in whatever order what left together has arrived.
-                self._level = min(self.limit, max(self._level, remaining - self._sent_from(entry.at - JUST_NOW)))
-                if self.guessed:
-                    self._weigh(now, entry, remaining, reset)
-            if self.guessed:
-                self._try_shorter(remaining)
+            self._hear_bucket(entry, remaining, reset, (least, most, sure))
         elif remaining < least - (1.0 if self._shared else sure):
             # Others share the limit, or more is charged than we count: it is used all the same.
-            if self._others.heard(now, entry.at, least - remaining, remaining, reset, self.limit, self.period):
+            word = Less(now, remaining, reset, self.limit, self.period)
+            if self._others.heard(word, entry.at, least - remaining):
                 self._taken += least - remaining
                 self._signs = Signs()
                 self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
@@ -268,7 +222,7 @@ class RateWindow:
             self._weigh(now, entry, remaining, reset)
         if remaining >= 1:
             self._others.has_some()
-        if self._is_short and not self.bucket and reset is not None:
+        if self.guessed and reset is not None:
             self._follow_resets(now, reset)
 
     def refuted(self) -> None:
@@ -311,6 +265,22 @@ class RateWindow:
             entry.boarding = False
             entry.bin.boarding -= 1
 
+    def _hear_bucket(
+        self, entry: Entry, remaining: float, reset: float | None, bounds: tuple[float, float, float]
+    ) -> None:
+        """`bounds`: the least and the most that it should hold, and the difference that says nothing."""
+        least, most, sure = bounds
+        if remaining < least:
+            self._level -= least - remaining
+            self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
+        elif remaining > most + sure:
+            # At least so much is left, whenever it looked, and in whatever order what left together has arrived.
+            self._level = min(self.limit, max(self._level, remaining - self._sent_from(entry.at - JUST_NOW)))
+            if self.guessed:
+                self._weigh(self._clock(), entry, remaining, reset)
+        if self.guessed:
+            self._try_shorter(remaining)
+
     def _weigh(self, now: float, entry: Entry, remaining: float, reset: float | None) -> None:
         """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
         full_in = (self.limit - remaining) / self.rate
@@ -341,8 +311,13 @@ class RateWindow:
             self._be_bucket(now, level)
 
     def _follow_resets(self, now: float, reset: float) -> None:
-        """A period that was shortened with what was under way counted as used may still be too long: no reset of many
-        words reaches it."""
+        """A reset that is longer than the period shows that it is too short. One that was shortened with what was under
+        way counted as used may still be too long: no reset of many words reaches it."""
+        self._longest = max(self._longest, reset)
+        if reset > LONGER * self.period:
+            self._set_period(min(reset, MINUTE))
+        if self.bucket or not self._is_short:
+            return
         if self._words == 0:
             self._words_from, self._longest_now = now, 0.0
         self._words += 1
@@ -402,12 +377,13 @@ class RateWindow:
         if excess <= 0:
             return 0.0
         kept = self.period + self.slack
-        leaves = now
+        last: float | None = None
         for leaves, gone in merge([(bin_.at + kept, bin_.amount) for bin_ in self._log], self._others):
+            last = leaves
             excess -= gone
             if excess <= 0:
                 break
-        return max(leaves - now, 0.001) if leaves > now else 0.0
+        return 0.0 if last is None else max(last - now, 0.001)  # nothing in its way: it is larger than the limit
 
     def _behind(self, amount: float, now: float) -> bool:
         """Less has been let through than the mean rate allowed, in the last period or since the first."""
