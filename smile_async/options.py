@@ -16,7 +16,8 @@ class Options:
     model). `salvage` overrides which steps the recipe takes to mend a reply that broke a rule: `"all"`, `"none"`,
     `"speakers,tail"`, a tuple of such names; with the recipe it is kept as the run's rules. `sampling` overrides
     the recipe's. Limits, retries, prices and timeouts may change when a run goes on; recipe, model and sampling may
-    not.
+    not. `add_source`: rows of another source than a run's are added to it (else `RunMismatchError`); it is kept for
+    `resume` alone, which may come before the first of them was noted.
     """
 
     recipe: str | Path | Recipe | None = None
@@ -27,6 +28,7 @@ class Options:
     prices: Prices | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     intake: Intake = field(default_factory=Intake)
+    add_source: bool = False
 
     def as_notes(self) -> dict[str, Any]:
         """What `smile resume` needs to go on, as plain data."""
@@ -37,6 +39,7 @@ class Options:
             "prices": None if self.prices is None else self.prices.model_dump(mode="json"),
             "timeouts": self.timeouts.model_dump(mode="json", exclude_unset=True),
             "intake": self.intake.model_dump(mode="json"),
+            "add_source": self.add_source,
         }
 
     @classmethod
@@ -49,4 +52,5 @@ class Options:
             prices=None if notes["prices"] is None else Prices(**notes["prices"]),
             timeouts=Timeouts(**notes["timeouts"]),
             intake=Intake(**notes["intake"]),
+            add_source=notes.get("add_source", False),
         )

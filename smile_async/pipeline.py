@@ -16,6 +16,7 @@ from smile_async.engine.revision import Revision, rejudge
 from smile_async.engine.run import RunReport, StopSwitch
 from smile_async.engine.task import Provider, Task
 from smile_async.errors import RunMismatchError, RunNotFoundError
+from smile_async.kinship import own_rows
 from smile_async.notes import endpoint_notes, endpoints_of, noted_endpoints, read_notes
 from smile_async.options import Options
 from smile_async.prompt.recipe import Recipe, load_recipe
@@ -57,7 +58,8 @@ async def generate_corpus(
     Returns the report; `out/corpus.jsonl` then holds the accepted dialogues in source order and
     `out/set-aside.jsonl` the others with their reasons. A run that stopped early (report.state == "stopped") goes on
     when the same call is made again. Raises `SmileError`s: `SourceError` for a bad source, `RunMismatchError` when
-    `out` holds a run with other settings, `RunInUseError`, `SettingsError`, `RecipeError`.
+    `out` holds a run with other settings, or of a file that has hardly any row in common with this one
+    (`Options.add_source` adds them; rows in memory are not compared), `RunInUseError`, `SettingsError`, `RecipeError`.
     """
     folder = Path(out)
     plan = planned(source, folder, provider, options or Options(), notify)
@@ -91,7 +93,7 @@ def planned(
     options: Options,
     notify: Callable[[str], None],
 ) -> Plan:
-    """Opens the source and reads nothing of it yet. Raises as `generate_corpus` does."""
+    """Opens the source; of one that a run goes on with, it reads the first rows. Raises as `generate_corpus` does."""
     recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
     options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
@@ -104,7 +106,11 @@ def planned(
     }
     max_tokens = options.sampling.over(recipe.sampling).max_tokens
     task = dialogue_task(recipe, max_tokens=max_tokens, rows=rows_identity(recipe, options.intake))
-    return Plan(task, seeds(rows, recipe, options.intake), notes, recipe, options)
+    wanted = seeds(rows, recipe, options.intake)
+    if notes["source"] != MEMORY_SOURCE and not options.add_source:
+        make = f"smile generate {source or '-'} {folder}"
+        wanted = own_rows(wanted, task, folder, what=f"rows of {source}", make=make)
+    return Plan(task, wanted, notes, recipe, options)
 
 
 def _with_the_runs_rules(recipe: Recipe, folder: Path, notify: Callable[[str], None]) -> Recipe:

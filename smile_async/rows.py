@@ -7,7 +7,6 @@ and is asked so many times.
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -25,12 +24,13 @@ from smile_async.source.prepare import prepare_pair
 from smile_async.source.readers import Source, open_source, rows_from
 from smile_async.source.rows import BadRow, ColumnMapping, SourceRow
 from smile_async.source.sample import sample
+from smile_async.values import light
 
 Given = str | Path | Source | Iterable[QAPair | dict[str, Any]] | None
 """What a run may be given as its source: a file, a `Source`, QAs in memory, or None for recipes that need none."""
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Seed:
     """What one dialogue grows from: a QA, a topic, or only its number (rows without a QA would be all alike)."""
 

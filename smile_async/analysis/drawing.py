@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from smile_async.analysis.page import Language, page_html
-from smile_async.analysis.report import Look, Report, as_json, gather
+from smile_async.analysis.report import Look, Report, as_json, gather, place_digest
 from smile_async.analysis.samples import Wanted
-from smile_async.corpus.formats import RoleMap
+from smile_async.corpus.formats import Record, RoleMap
 from smile_async.errors import MissingExtraError, UsageError
 from smile_async.filing import whole_file
 
@@ -54,7 +54,8 @@ def draw_report(
     out, spoken = Path(out), cast(Language, language)
     _check_ours(out, overwrite=overwrite)
     measured = _measuring(tokenizer, vectors, notify)
-    report = gather(corpus, roles=roles, wanted=wanted, looks=(*measured, *_labelled(topics), *looks))
+    looks = (*measured, *_labelled(topics, notify), *looks)
+    report = gather(corpus, roles=roles, wanted=wanted, looks=looks, labelling=_labelling(topics))
     page = page_html(as_json(report), spoken).encode()
     with whole_file(out, overwrite=True) as file:
         file.write(page)
@@ -72,13 +73,42 @@ def _measuring(tokenizer: str, vectors: str | Path | None, notify: Callable[[str
             raise
         notify(f"Table 1 is left out. {error}")
         return ()
-    return (measuring_look(load_tokenizer(tokenizer), vectors),)
+    return (measuring_look(load_tokenizer(tokenizer), vectors, notify=notify),)
 
 
-def _labelled(topics: str | Path | None) -> tuple[Look, ...]:
+def _labelled(topics: str | Path | None, notify: Callable[[str], None]) -> tuple[Look, ...]:
     from smile_async.analysis.report_topics import topics_look
 
-    return () if topics is None else (topics_look(topics),)
+    return () if topics is None else (topics_look(topics, notify),)
+
+
+def _labelling(topics: str | Path | None) -> Callable[[RoleMap], Callable[[Record], Record]]:
+    if topics is None:
+        return lambda _roles: lambda record: record
+    from smile_async.analysis.topics import labelling, read_annotation
+
+    annotation = read_annotation(topics)
+    return lambda roles: labelling(annotation, roles)
+
+
+def default_page(corpus: str | Path) -> Path:
+    """Where a report goes when nobody says: NAME-report.html here; with the names of the folders above it, from the
+    nearest on, where there stands a page of another corpus by that name."""
+    path = Path(corpus).resolve()
+    mark = b'<meta name="corpus" content="%b">' % place_digest(path).encode()
+    name = path.name if path.is_dir() else path.name.partition(".")[0] or path.name
+    page = Path(f"{name}-report.html")
+    for above in path.parents:
+        if not page.is_file() or mark in _head(page):
+            break
+        name = f"{above.name}-{name}" if above.name else name
+        page = Path(f"{name}-report.html")
+    return page
+
+
+def _head(page: Path) -> bytes:
+    with page.open("rb") as file:
+        return file.read(LOOKED_AT)
 
 
 def _figures(report: Report, folder: Path, language: Language, notify: Callable[[str], None]) -> list[Path]:
@@ -96,9 +126,8 @@ def _figures(report: Report, folder: Path, language: Language, notify: Callable[
 def _check_ours(out: Path, *, overwrite: bool) -> None:
     if overwrite or not out.is_file() or not out.stat().st_size:
         return
-    with out.open("rb") as file:
-        if MARK in file.read(LOOKED_AT):
-            return
+    if MARK in _head(out):
+        return
     raise UsageError(
         f"{out} exists already and is no report.", hint="Name another file, or let it be replaced (--overwrite)."
     )

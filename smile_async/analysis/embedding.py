@@ -4,21 +4,27 @@ A row of the run is a request of several texts. Its reply holds the vectors, and
 the row's value is only their shape, and a vector stands in the ledger once, as float32 in base64 (1,536 numbers: 8 kB).
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from smile_async.analysis.vectors import IDS, VECTORS, Text, dump_texts, id_lines, load_texts, vector_chunks
+from smile_async.analysis.digests import dialogue_text, qa_text, text_digest
+from smile_async.analysis.vectors import IDS, VECTORS, Listed, Text, dump_texts, id_lines, load_texts, vector_chunks
 from smile_async.answering import Embeddings
 from smile_async.corpus.formats import Record
-from smile_async.dialogue.model import Dialogue, QAPair
+from smile_async.dialogue.model import QAPair
+from smile_async.engine import schema
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.job import FailureKind, Reply
+from smile_async.engine.kept import asked_items
 from smile_async.engine.run import RunReport
 from smile_async.engine.task import Accepted, Rejected, Task
+from smile_async.kinship import check_kin
 from smile_async.notes import Whom, endpoints_of
 from smile_async.options import Options
 from smile_async.provider.embeddings import FLOAT, embedding_request, unpack
@@ -45,17 +51,6 @@ class Batching:
 
     texts: int = TEXTS
     characters: int = CHARACTERS
-
-
-def dialogue_text(dialogue: Dialogue) -> str:
-    """The utterances without any speaker tokens, one after another (section 4.1, d_s). Where the paper concatenates,
-    a line break stands between them: it keeps apart the words of languages that have spaces."""
-    return "\n".join(utterance.content for utterance in dialogue.utterances)
-
-
-def qa_text(pair: QAPair) -> str:
-    """The single-turn dialogue: question, description, answer, one after another likewise."""
-    return "\n".join(part for part in (pair.question, pair.description, pair.answer) if part)
 
 
 def corpus_texts(
@@ -91,7 +86,7 @@ def pair_texts(
 def _text(place: int, ident: str, what: str, text: str, most: int) -> Text | Unreadable:
     if not text.strip():
         return Unreadable(f"{what} of {ident}: there is no text", key=f"{what}:{ident}".encode())
-    return Text(place, ident, what, text[:most], cut=len(text) > most)
+    return Text(place, ident, what, text[:most], len(text) > most, text_digest(text))
 
 
 def batches(texts: Iterable[Text | Unreadable], batching: Batching) -> Iterator[Batch | Unreadable]:
@@ -215,20 +210,25 @@ async def embed_texts(
 ) -> RunReport:
     """As `embed_corpus`, of any texts; `texts` may be called twice, `identity` says how they were made.
 
-    Where a request of several texts was refused (a content filter, a text too long), its texts are asked one by one
-    afterwards: only those that are to blame stay without a vector.
+    A text that the run has asked about is not asked about again, wherever it stands now and whatever its id: only new
+    and changed ones make up requests. Where a request of several texts was refused (a content filter, a text too long),
+    its texts are asked one by one afterwards: only those that are to blame stay without a vector.
     """
+    folder = Path(out)
     local = any(endpoint.provider == "local" for endpoint in endpoints_of(provider))
     batching = batching or Batching(TEXTS_LOCAL if local else TEXTS)
     task = embedding_task(batching, **identity)
-    keeping = replace(keeping or Keeping(), files={VECTORS: vector_chunks, IDS: id_lines})
-    seen = following or Following()
+    reading, seen = _Reading(texts, folder), following or Following()
+    if options is None or not options.add_source:
+        await (asyncio.to_thread(reading.check_kin) if seen.deterministic is None else _at_once(reading.check_kin))
+    files = {VECTORS: partial(vector_chunks, listed=reading.listed), IDS: partial(id_lines, listed=reading.listed)}
+    keeping = replace(keeping or Keeping(), files=files)
 
     async def asked(items: Iterable[Batch | Unreadable], seen: Following) -> RunReport:
         return await run_task(
             task,
             items,
-            out,
+            folder,
             provider=provider,
             options=options,
             embeddings=embeddings or Embeddings(),
@@ -236,20 +236,60 @@ async def embed_texts(
             following=seen,
         )
 
-    report = await asked(batches(texts(), batching), seen)
-    if report.state != "done" or not (alone := _one_by_one(out, task)):
+    report = await asked(batches(reading.new(), batching), seen)
+    if report.state != "done" or not (alone := _one_by_one(folder, task)):
         return report
     seen.notify(f"{len(alone):,} texts were refused together with others: each of them is asked alone.")
-    again = replace(seen, retry_reasons=None)
-    return await asked(_chained(batches(texts(), batching), alone), again)
+    return await asked(alone, replace(seen, retry_reasons=None))
 
 
-def _one_by_one(out: str | Path, task: Task[Batch, Any]) -> list[Batch]:
-    """The texts of requests that were refused as a whole, each for itself."""
-    refused = [aside.item for aside in set_aside(out, task) if aside.item and aside.reason in BY_THE_TEXT]
-    return [(text,) for batch in refused if len(batch) > 1 for text in batch]
+async def _at_once(call: Callable[[], None]) -> None:
+    """On the virtual clock there are no threads."""
+    call()
 
 
-def _chained(first: Iterator[Batch | Unreadable], then: list[Batch]) -> Iterator[Batch | Unreadable]:
-    yield from first
-    yield from then
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One reading of a corpus: `listed` is what stands in it, as far as it was read."""
+
+    texts: Callable[[], Iterable[Text | Unreadable]]
+    folder: Path
+    listed: list[Listed] = field(default_factory=list)
+
+    def new(self) -> Iterator[Text | Unreadable]:
+        """The texts that the run has not asked about, each once. To be read while the run is this process's."""
+        known = _asked_about(self.folder)
+        self.listed.clear()
+        for text in self.texts():
+            if isinstance(text, Unreadable):
+                yield text
+                continue
+            self.listed.append(Listed.of(text))
+            if text.asked not in known:
+                known.add(text.asked)
+                yield text
+
+    def check_kin(self) -> None:
+        """Raises `OtherSourceError` where the run has asked about other texts than these."""
+        known = _asked_about(self.folder)
+        names = (text.asked for text in self.texts() if isinstance(text, Text)) if known else ()
+        check_kin(names, known, self.folder, what="texts", make=f"smile embed CORPUS {self.folder}")
+
+
+def _asked_about(folder: Path) -> set[str]:
+    """Of all texts in the run, whatever became of them: `Text.asked`."""
+    if not (folder / schema.DATABASE).exists():
+        return set()
+    with schema.reading(folder) as reader:
+        return {text.asked for item in asked_items(reader) for text in load_texts(item)}
+
+
+def _one_by_one(folder: Path, task: Task[Batch, Any]) -> list[Batch]:
+    """The texts of requests that were refused as a whole, each for itself, but for those that were asked so already."""
+    refused = [aside.item for aside in set_aside(folder, task) if aside.item and aside.reason in BY_THE_TEXT]
+    together = [text for batch in refused if len(batch) > 1 for text in batch]
+    if not together:
+        return []
+    with schema.reading(folder) as reader:
+        tried = {batch[0].asked for item in asked_items(reader) if len(batch := load_texts(item)) == 1}
+    return [(text,) for text in together if text.asked not in tried]

@@ -39,12 +39,14 @@ class NearMiss:
 class Labels:
     """`topics` are indices (1 to 60), in the order of the answer, each once. `others` are all labels that are none of
     the 60, as they were written, `near` those of them that nearly are. `prose`: parts that are no labels: too long,
-    leads that end in a colon, or too many."""
+    leads that end in a colon, or too many. `in_part`: the annotator was shown beginning and end of the dialogue alone.
+    """
 
     topics: tuple[int, ...] = ()
     near: tuple[NearMiss, ...] = ()
     others: tuple[str, ...] = ()
     prose: int = 0
+    in_part: bool = False
 
     @property
     def crisis(self) -> bool:

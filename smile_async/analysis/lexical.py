@@ -3,7 +3,7 @@
 An n-gram is packed into one integer of 64 bits, 21 a token, so that counting the different ones is sorting integers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from smile_async.analysis.arrays import NDArray, np
@@ -94,7 +94,8 @@ def own_distinct(
         count += len(block)
         tokens = _encoded(tokenizer, block)
         for n, each in ratios.items():
-            each.extend(_own_ratios(tokens, n))
+            found = own_ratios(tokens, n)
+            each.extend(found[~np.isnan(found)].tolist())
     return tuple(
         OwnDistinct(n, float(np.mean(each)) if each else float("nan"), len(each), count - len(each))
         for n, each in ratios.items()
@@ -156,7 +157,8 @@ def _firsts(ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return first
 
 
-def _own_ratios(tokens: Tokens, n: int) -> Iterator[float]:
+def own_ratios(tokens: Tokens, n: int) -> NDArray[np.float64]:
+    """Each text's own different n-grams / all; nan where it is shorter than `n` tokens."""
     keys, starts = ngram_keys(tokens, n)
     owner = np.repeat(np.arange(tokens.lengths.size), tokens.lengths)[starts]
     order = np.lexsort((keys, owner))
@@ -165,8 +167,9 @@ def _own_ratios(tokens: Tokens, n: int) -> Iterator[float]:
     first[1:] |= owner[1:] != owner[:-1]
     totals = np.bincount(owner, minlength=tokens.lengths.size)
     uniques = np.bincount(owner[first], minlength=tokens.lengths.size)
-    some = totals > 0
-    yield from (uniques[some] / totals[some]).tolist()
+    ratios = np.full(totals.size, np.nan)
+    np.divide(uniques, totals, out=ratios, where=totals > 0)
+    return ratios
 
 
 def _encoded(tokenizer: Tokenizer, block: Sequence[str]) -> Tokens:

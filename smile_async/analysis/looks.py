@@ -1,6 +1,6 @@
 """What other analyses say of a corpus, as the report shows it: Table 1, Figures 4 and 5."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smile_async.analysis.comparison import Compared, compare, vectors_of
@@ -11,13 +11,20 @@ from smile_async.analysis.tokenization import Tokenizer
 from smile_async.corpora import Corpus
 
 
-def measuring_look(tokenizer: Tokenizer | None = None, vectors: str | Path | None = None, *, seed: int = 0) -> Look:
+def measuring_look(
+    tokenizer: Tokenizer | None = None,
+    vectors: str | Path | None = None,
+    *,
+    seed: int = 0,
+    notify: Callable[[str], None] = lambda _text: None,
+) -> Look:
     """Table 1, and with the folder of `vectors` that `smile embed` wrote of this corpus Figures 4 and 5, whose
-    random partners `seed` draws. Needs numpy. Raises `UsageError` for vectors of another corpus."""
+    random partners `seed` draws. Needs numpy. `notify` is told of vectors of texts that have changed. Raises
+    `UsageError` for vectors of another corpus."""
 
     def look(corpus: Corpus) -> Findings:
         members = TextSet(corpus.name, corpus.path, corpus.read, corpus.roles)
-        held = {} if vectors is None else vectors_of([members], {corpus.name: vectors})
+        held = {} if vectors is None else vectors_of([members], {corpus.name: vectors}, notify)
         [found] = compare([members], tokenizer=tokenizer, vectors=held, seed=seed).sets
         return Findings(tables=(diversity_table([found]), *cosine_tables([found])), figures=figures(found))
 

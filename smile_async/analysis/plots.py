@@ -13,7 +13,7 @@ from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.page import words
 from smile_async.analysis.report import Figure, Report, Topics
 from smile_async.analysis.shape import Shape
-from smile_async.analysis.timeline import EndpointTime, Timeline
+from smile_async.analysis.timeline import A_DAY, EndpointTime, Timeline
 from smile_async.errors import MissingExtraError, UsageError
 from smile_async.filing import whole_file
 from smile_async.run_folder import UNNAMED
@@ -230,23 +230,43 @@ def _rates(found: Timeline, one: EndpointTime, said: Said) -> Draw:
         from matplotlib.ticker import EngFormatter
 
         thousands = EngFormatter(sep="")
-        figure.set_size_inches(WIDE, 2 * TALL)
-        above = figure.subplots(3, 1, sharex=True)
-        for axes, what, pace in ((above[0], "requests", one.requests), (above[1], "tokens", one.tokens)):
+        paces = [("requests", one.requests), ("tokens", one.tokens)]
+        paces += [(what, pace) for what, pace in (("input", one.input), ("output", one.output)) if _limited(one, what)]
+        figure.set_size_inches(WIDE, 2 * TALL * (len(paces) + len(one.days) + 1) / 3)
+        above = figure.subplots(len(paces) + len(one.days) + 1, 1, sharex=True)
+        for axes, (what, pace) in zip(above, paces, strict=False):
             axes.stairs(pace.mean, minutes, color=TEAL, alpha=0.25, fill=True, label=said("rates.mean"))
             axes.stairs(pace.peak, minutes, color=TEAL, linewidth=1.3, baseline=None, label=said("rates.peak"))
-            _limit(axes, found, one, what, f"{what} a minute", said)
+            _limit(axes, found, one, what, A_MINUTE[what], said)
             axes.yaxis.set_major_formatter(thousands)
             axes.set_title(said(f"rates.{what}"))
-        above[2].stairs(one.in_flight, minutes, color=TEAL, alpha=0.4, fill=True, label=said("rates.most"))
-        _limit(above[2], found, one, "in-flight", "in-flight", said)
-        above[2].set_title(said("rates.in-flight"))
-        above[2].set_xlabel("min" if said("table") == "Table" else "分钟")
+        for axes, (what, held) in zip(above[len(paces) :], one.days.items(), strict=False):
+            axes.stairs(held, minutes, color=TEAL, alpha=0.4, fill=True, label=said("rates.most"))
+            _limit(axes, found, one, what, A_DAY[what], said)
+            axes.yaxis.set_major_formatter(thousands)
+            axes.set_title(said(f"rates.{what}"))
+        above[-1].stairs(one.in_flight, minutes, color=TEAL, alpha=0.4, fill=True, label=said("rates.most"))
+        _limit(above[-1], found, one, "in-flight", "in-flight", said)
+        above[-1].set_title(said("rates.in-flight"))
+        above[-1].set_xlabel("min" if said("table") == "Table" else "分钟")
         for axes in above:
             axes.set_ylim(bottom=0)
             axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
 
     return draw
+
+
+A_MINUTE = {
+    "requests": "requests a minute",
+    "tokens": "tokens a minute",
+    "input": "input tokens a minute",
+    "output": "output tokens a minute",
+}
+"""As changes of limits call them."""
+
+
+def _limited(one: EndpointTime, what: str) -> bool:
+    return what in one.limits or any(step.what == A_MINUTE[what] for step in one.steps)
 
 
 def _limit(axes: "Axes", found: Timeline, one: EndpointTime, what: str, changed: str, said: Said) -> None:

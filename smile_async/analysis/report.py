@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import orjson
 
+from smile_async.analysis.digests import text_digest
 from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.report_tables import corpus_tables, run_tables
-from smile_async.analysis.samples import Samples, Wanted, corpus_samples, run_samples
+from smile_async.analysis.samples import Label, Samples, Wanted, corpus_samples, run_samples
 from smile_async.analysis.shape import Shape, shape
 from smile_async.analysis.table import Cell, Table
 from smile_async.analysis.timeline import Timeline, timeline
@@ -86,7 +87,8 @@ class RunPart:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`kind` is run or corpus; `roles` who asks and who answers; parts that there are none of are None or empty."""
+    """`kind` is run or corpus; `of` a digest of where it lies, which tells two of one name apart; `roles` who asks and
+    who answers; parts that there are none of are None or empty."""
 
     name: str
     kind: str
@@ -98,6 +100,7 @@ class Report:
     tables: tuple[Table, ...] = ()
     findings: Findings = field(default_factory=Findings)
     samples: Samples = field(default_factory=Samples)
+    of: str = ""
 
     @property
     def every_table(self) -> tuple[Table, ...]:
@@ -114,9 +117,11 @@ def gather(
     roles: RoleMap | None = None,
     wanted: Wanted | None = None,
     looks: Iterable[Look] = (),
+    labelling: Callable[[RoleMap], Label] = lambda _roles: lambda record: record,
     now: float | None = None,
 ) -> Report:
-    """Of a run, also while it goes on, or of anything that `open_corpus` opens. `looks` add what they find.
+    """Of a run, also while it goes on, or of anything that `open_corpus` opens. `looks` add what they find, `labelling`
+    gives samples their topics. Where no sample is `wanted`, the page is for others: of the source it keeps the name.
 
     A run of another task (topics, embeddings) has no dialogues: its report tells what was asked and spent. Raises as
     `open_corpus` does.
@@ -124,18 +129,23 @@ def gather(
     path, wanted, now = Path(path), wanted or Wanted(), time.time() if now is None else now
     if not (path / schema.DATABASE).is_file():
         corpus = open_corpus(path, roles=roles)
-        bare = Report(corpus.name, "corpus", now, version("smile-async"), corpus.roles)
-        samples = corpus_samples(corpus, wanted)
+        bare = Report(corpus.name, "corpus", now, version("smile-async"), corpus.roles, of=place_digest(path))
+        samples = corpus_samples(corpus, wanted, labelling(corpus.roles))
     else:
-        run, recipe = _run(path, now)
+        run, recipe = _run(path, now, bare=not (wanted.accepted or wanted.rejected))
         tables = run_tables(run.status, run.verdicts, run.timeline)
-        bare = Report(path.resolve().name, "run", now, version("smile-async"), NO_ROLES, run=run, tables=tables)
+        name = path.resolve().name
+        bare = Report(name, "run", now, version("smile-async"), NO_ROLES, run, tables=tables, of=place_digest(path))
         if recipe is None:
             return bare
         corpus = open_corpus(path, roles=roles)
         with schema.reading(path) as reader:
-            samples = run_samples(reader, recipe.format, wanted)
+            samples = run_samples(reader, recipe.format, wanted, labelling(corpus.roles))
     return _with_corpus(bare, corpus, samples, looks)
+
+
+def place_digest(path: str | Path) -> str:
+    return text_digest(str(Path(path).resolve()))
 
 
 def _with_corpus(bare: Report, corpus: Corpus, samples: Samples, looks: Iterable[Look]) -> Report:
@@ -153,8 +163,11 @@ def _found(corpus: Corpus, looks: Iterable[Look]) -> Findings:
     )
 
 
-def _run(folder: Path, now: float) -> tuple[RunPart, Recipe | None]:
+def _run(folder: Path, now: float, *, bare: bool) -> tuple[RunPart, Recipe | None]:
+    """`bare`: without the folders in which the source lies, which may name people."""
     status = read_status(folder, now=now)
+    if bare:
+        status = replace(status, source=PurePath(status.source).name)
     with schema.reading(folder) as reader:
         noted = account.read_meta(reader, "recipe")
         recipe = None if noted is None else Recipe.model_validate(noted)
@@ -212,6 +225,7 @@ def as_json(report: Report) -> dict[str, Any]:
     findings = report.findings
     return {
         "name": report.name,
+        "of": report.of,
         "kind": report.kind,
         "made": report.made_at,
         "version": report.version,
@@ -253,8 +267,13 @@ def _timeline_json(found: Timeline) -> dict[str, Any]:
         "endpoints": [
             {
                 "name": one.name or UNNAMED,
-                "requests": {"mean": _short(one.requests.mean), "peak": _short(one.requests.peak)},
-                "tokens": {"mean": _short(one.tokens.mean), "peak": _short(one.tokens.peak)},
+                **{
+                    what: {"mean": _short(pace.mean), "peak": _short(pace.peak)}
+                    for what, pace in (
+                        ("requests", one.requests), ("tokens", one.tokens), ("input", one.input), ("output", one.output)
+                    )
+                },
+                "days": {what: _short(values) for what, values in one.days.items()},
                 "in_flight": one.in_flight,
                 "limits": dict(one.limits),
                 "steps": [

@@ -118,12 +118,14 @@ def _rates(found: Timeline) -> Table:
     columns = (
         Column("second", "number", 2), Column("endpoint", "text"), Column("requests_per_minute", "number", 1),
         Column("requests_in_a_minute_at_most"), Column("tokens_per_minute", "number", 1),
-        Column("tokens_in_a_minute_at_most"), Column("in_flight_at_most"),
+        Column("tokens_in_a_minute_at_most"), Column("input_in_a_minute_at_most"),
+        Column("output_in_a_minute_at_most"), Column("in_flight_at_most"),
     )  # fmt: skip
     rows = tuple(
         (
             place * found.width, one.name or UNNAMED, one.requests.mean[place], one.requests.peak[place],
-            one.tokens.mean[place], one.tokens.peak[place], one.in_flight[place],
+            one.tokens.mean[place], one.tokens.peak[place], one.input.peak[place], one.output.peak[place],
+            one.in_flight[place],
         )
         for one in found.endpoints
         for place in range(found.bins)

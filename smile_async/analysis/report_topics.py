@@ -1,7 +1,11 @@
 """Topics that were annotated, as the report shows them: Figure 11 and Table 2."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+from smile_async.analysis.digests import Fate, told
+from smile_async.analysis.labels import Labels
 from smile_async.analysis.report import Findings, Look, Topics, TopicShare
 from smile_async.analysis.table import Column, Table
 from smile_async.analysis.topic_entropy import TopicTable, topic_table
@@ -11,20 +15,26 @@ from smile_async.errors import UsageError
 from smile_async.prompt.topics import load_topics
 
 
-def topics_look(folder: str | Path) -> Look:
-    """`folder` is what `smile topics annotate` wrote of this corpus; dialogues without labels are left out, and the
-    tables say how many have some. Raises `UsageError` for the labels of another corpus."""
+def topics_look(folder: str | Path, notify: Callable[[str], None] = lambda _text: None) -> Look:
+    """`folder` is what `smile topics annotate` wrote of this corpus; dialogues without labels, or with those of another
+    text, are left out, and the tables say how many have some; `notify` is told. Raises `UsageError` for the labels of
+    another corpus."""
 
     def look(corpus: Corpus) -> Findings:
-        annotation = read_annotation(folder)
-        ids = {record.row_id for record in corpus}
-        labelled = [labels for row_id, labels in annotation.rows if row_id in ids]
+        annotation, labelled, fates = read_annotation(folder), list[Labels](), Counter[Fate]()
+        for _, labels, fate in annotation.of(corpus, corpus.roles):
+            fates[fate] += 1
+            labelled += labels[-1:]
         if not labelled:
             raise UsageError(
-                f"{folder} holds labels of other dialogues: none of their ids is in {corpus.path}.",
+                f"{folder} holds labels of other dialogues: none of those in {corpus.path} is among them.",
                 hint="Annotate this very corpus (smile topics annotate), or name the folder that was made of it.",
             )
+        for line in told(fates, "labels", folder, f"smile topics annotate {corpus.path} {folder}"):
+            notify(line)
         found = topic_table(labelled, annotation.topics)
+        if found.note:
+            notify(found.note)
         return Findings(tables=(entropy_table(found), topics_table(found)), topics=topics(found))
 
     return look

@@ -2,8 +2,8 @@
 
 import random
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from smile_async.corpus.formats import Record
@@ -22,7 +22,8 @@ NOBODY = ""  # role of a line before which no label stands
 @dataclass(frozen=True, slots=True)
 class Sample:
     """`reason` is `accepted` or a rule's code, `end` what became of its row (accepted, set-aside, or empty: pending),
-    `said` role and text, the role empty where a line has no speaker; `cut` characters were left out at the end."""
+    `said` role and text, the role empty where a line has no speaker; `cut` characters were left out at the end.
+    `topic` is what it was asked for, `topics` what it was labelled with."""
 
     reason: str
     row_id: str
@@ -35,6 +36,8 @@ class Sample:
     pair: QAPair | None = None
     topic: str = ""
     cut: int = 0
+    topics: tuple[str, ...] = ()
+    crisis: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Short names: there may be hundreds."""
@@ -50,6 +53,8 @@ class Sample:
             "pair": pair,
             "topic": self.topic,
             "cut": self.cut,
+            "topics": list(self.topics),
+            "crisis": self.crisis,
         }
         return {"said": [list(one) for one in self.said]} | {name: value for name, value in told.items() if value}
 
@@ -72,13 +77,19 @@ class Wanted:
     seed: int = 0
 
 
-def run_samples(connection: sqlite3.Connection, form: DialogueFormat, wanted: Wanted) -> Samples:
+Label = Callable[[Record], Record]
+"""Gives a record the topics that an annotation has of it."""
+
+
+def run_samples(
+    connection: sqlite3.Connection, form: DialogueFormat, wanted: Wanted, label: Label = lambda record: record
+) -> Samples:
     """From a run of dialogues. The rest of a row stays in the ledger: only what is drawn is read."""
     draw = random.Random(wanted.seed)
     accepted = history.accepted_rows(connection)
     rejected = history.rejected_replies(connection)
     ordinals = _drawn(draw, accepted, wanted.accepted)
-    samples = [_of_row(row) for row in history.rows_with_values(connection, ordinals)]
+    samples = [_of_row(row, label) for row in history.rows_with_values(connection, ordinals)]
     for attempts in (rejected[reason] for reason in sorted(rejected)):
         chosen = _drawn(draw, attempts, wanted.rejected)
         samples += [_of_reply(reply, form) for reply in history.replies(connection, chosen)]
@@ -86,7 +97,7 @@ def run_samples(connection: sqlite3.Connection, form: DialogueFormat, wanted: Wa
     return Samples(tuple(samples), of, wanted.seed)
 
 
-def corpus_samples(records: Iterable[Record], wanted: Wanted) -> Samples:
+def corpus_samples(records: Iterable[Record], wanted: Wanted, label: Label = lambda record: record) -> Samples:
     """From a corpus that is read once: each record has the same chance (a reservoir), kept in the corpus's order."""
     draw, kept, count = random.Random(wanted.seed), list[tuple[int, Record]](), 0
     for count, record in enumerate(records, start=1):
@@ -94,7 +105,7 @@ def corpus_samples(records: Iterable[Record], wanted: Wanted) -> Samples:
             kept.append((count, record))
         elif (place := draw.randrange(count)) < wanted.accepted:
             kept[place] = (count, record)
-    samples = tuple(_of_record(record) for _, record in sorted(kept, key=lambda one: one[0]))
+    samples = tuple(_of_record(label(record)) for _, record in sorted(kept, key=lambda one: one[0]))
     return Samples(samples, {ACCEPTED: count}, wanted.seed)
 
 
@@ -102,14 +113,10 @@ def _drawn(draw: random.Random, numbers: Sequence[int], most: int) -> list[int]:
     return sorted(draw.sample(numbers, min(most, len(numbers))))
 
 
-def _of_row(row: history.AcceptedRow) -> Sample:
-    dialogue = load_dialogue(row.value)
+def _of_row(row: history.AcceptedRow, label: Label) -> Sample:
     pair, topic = _grown_from(row.item)
-    said, cut = _bounded([(one.role, one.content) for one in dialogue.utterances])
-    return Sample(
-        ACCEPTED, row.row_id, row.source_id, said, endpoint=row.endpoint, flags=row.flags, pair=pair, topic=topic,
-        cut=cut,
-    )  # fmt: skip
+    record = Record(row.row_id, row.source_id, pair, load_dialogue(row.value), row.flags, topic=topic)
+    return replace(_of_record(label(record)), endpoint=row.endpoint)
 
 
 def _of_reply(reply: history.JudgedReply, form: DialogueFormat) -> Sample:
@@ -123,7 +130,10 @@ def _of_reply(reply: history.JudgedReply, form: DialogueFormat) -> Sample:
 
 def _of_record(record: Record) -> Sample:
     said, cut = _bounded([(one.role, one.content) for one in record.dialogue.utterances])
-    return Sample(ACCEPTED, record.row_id, record.source_id, said, flags=record.flags, pair=record.pair, cut=cut)
+    return Sample(
+        ACCEPTED, record.row_id, record.source_id, said, flags=record.flags, pair=record.pair, topic=record.topic,
+        cut=cut, topics=record.topics, crisis=bool(record.crisis),
+    )  # fmt: skip
 
 
 def spoken_lines(text: str, form: DialogueFormat) -> list[tuple[str, str]]:

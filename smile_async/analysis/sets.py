@@ -6,6 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+from smile_async.analysis.digests import dialogue_text as spoken_text
+from smile_async.analysis.digests import qa_text, text_digest
 from smile_async.analysis.lexical import dialogue_text, pair_text
 from smile_async.corpora import open_corpus
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
@@ -48,6 +50,13 @@ class TextSet:
                     hint="Write the sample into a file (smile sample), and use that one throughout.",
                 )
             yield f"{one.source_id or place}" + (f"/{one.answer_index}" if one.answer_index else "")
+
+    def known(self) -> Iterator[tuple[str, str, str]]:
+        """Id, digest of the text and of the QA (empty: there is none), of each member: what vectors know it by."""
+        for ident, one in zip(self.ids(), self.read(), strict=True):
+            pair = one if isinstance(one, QAPair) else one.pair
+            asked = "" if pair is None else text_digest(qa_text(pair))
+            yield ident, asked if isinstance(one, QAPair) else text_digest(spoken_text(one.dialogue)), asked
 
     def records(self) -> Iterator[Record]:
         """The dialogues; none of single-turn QAs."""

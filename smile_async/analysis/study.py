@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from smile_async.analysis import study_folder as there
+from smile_async.analysis import study_places as there
 from smile_async.analysis.embedding import BOTH, MAX_CHARACTERS, Batching, embed_corpus, embed_pairs
-from smile_async.analysis.study_folder import METHODS, PAIRS
+from smile_async.analysis.study_places import METHODS, PAIRS
 from smile_async.analysis.topics import annotate_topics
 from smile_async.analysis.topics_few_shot import annotate_few_shot
 from smile_async.answering import Embeddings
@@ -31,6 +31,7 @@ from smile_async.run_folder import CORPUS, CORPUS_FILES, RunStatus, read_status
 from smile_async.settings import Intake, RetryPolicy
 from smile_async.source.prepared import write_pairs
 from smile_async.source.rows import SourceRow
+from smile_async.study_folder import CORPORA, StudyFolder, made_from
 from smile_async.tasks import Following, Keeping, ask_all
 
 PAPER_ROWS = 500
@@ -164,15 +165,15 @@ async def reproduce(
     """
     out = Path(out)
     _check(study)
-    with there.alone(out):
-        note = there.open_note(out, study.as_json())
-        if not there.is_study(out):
+    folder = StudyFolder(out, CORPORA)
+    with folder.alone():
+        if not folder.begun:
             _draw(study, out, notify)
-            note.save(out)
+        folder.begin(study.as_json())
         steps = study_steps(study, out)
         for number, step in enumerate(steps, 1):
             once_more = again and _set_aside(out / step.name) > 0
-            if not once_more and note.done.get(step.name) == there.digest_of(*step.made_from):
+            if not once_more and folder.done(step.name, made_from(*step.made_from)) is not None:
                 continue
             options = _within_budget(study, step, out, steps)
             if options is None:
@@ -182,7 +183,7 @@ async def reproduce(
                 report = await step.ask(options, replace(seen, retry_reasons=()) if once_more else seen)
             if report.state != "done":
                 return StudyReport(out, "stopped", report.reason, report.message, step.name, statuses(out, steps))
-            note = note.with_done(step.name, there.digest_of(*step.made_from)).save(out)
+            folder.note(step.name, made_from(*step.made_from))
         return StudyReport(out, "done", steps=statuses(out, steps))
 
 

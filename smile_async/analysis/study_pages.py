@@ -10,7 +10,7 @@ import orjson
 from smile_async.analysis import plots
 from smile_async.analysis.report import Curve, Figure, Topics, TopicShare
 from smile_async.analysis.study import Study, StudyReport
-from smile_async.analysis.study_folder import METHODS, PAIRS
+from smile_async.analysis.study_places import METHODS, PAIRS
 from smile_async.analysis.study_results import SMILE, StudyResults, measure
 from smile_async.analysis.study_tables import Titled, named, study_tables
 from smile_async.analysis.tokenization import load_tokenizer

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smile_async.analysis import study_folder as there
+from smile_async.analysis import study_places as there
 from smile_async.analysis.comparison import Comparison, SetVectors, compare, laid_beside, topics_of
 from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.semantic import Vectors, described, line, other_cosines, own_cosines, share_below
 from smile_async.analysis.sets import TextSet, open_set
-from smile_async.analysis.study_folder import METHODS, PAIRS
+from smile_async.analysis.study_places import METHODS, PAIRS
 from smile_async.analysis.tokenization import Tokenizer
 from smile_async.analysis.topic_entropy import TopicTable
 from smile_async.analysis.vectors import load_vectors
@@ -65,8 +65,7 @@ def study_vectors(out: str | Path, sets: Sequence[TextSet]) -> dict[str, SetVect
     out = Path(out)
     found = {}
     for one in sets:
-        held = load_vectors(there.vectors_of(out, one.name))
-        found[one.name] = laid_beside(one, held.ids, held.what, held.array)
+        found[one.name] = laid_beside(one, load_vectors(there.vectors_of(out, one.name)))
     smile = next((one for one in sets if one.name == SMILE), None)
     if smile is not None:
         found[SMILE] = _beside_their_pairs(out, smile, found[SMILE])

@@ -165,7 +165,8 @@ def _topics(topics: Mapping[str, TopicTable]) -> Titled:
         (names[index], index, *[share[index] for share in shares.values()]) for index in frequent
     )
     crisis = ", ".join(f"{named(method)} {one.crisis:,}" for method, one in topics.items())
-    notes = (f"Dialogues that bear a topic of a crisis (57 to 60): {crisis}",)
+    read = tuple(f"{named(method)}: {one.note}" for method, one in topics.items() if one.note)
+    notes = (f"Dialogues that bear a topic of a crisis (57 to 60): {crisis}", *read)
     return Titled("Topics: share of dialogues", Table("topics", columns, rows), notes, shown=MOST_TOPICS)
 
 

@@ -13,7 +13,7 @@ from smile_async.engine.account import ACCEPTED, LimitChange
 from smile_async.engine.history import Attempted
 from smile_async.settings import Quota
 
-MINUTE = 60.0  # seconds
+MINUTE, DAY = 60.0, 86_400.0  # seconds
 LONGEST_PAUSE = 120.0  # seconds without anything under way that are shown as they were
 BINS = 120  # at most: some three pixels each on a telephone, and no more noise than must be
 WIDTHS = (
@@ -21,6 +21,9 @@ WIDTHS = (
     *(7_200, 14_400, 43_200, 86_400),
 )  # seconds
 MOST_STEPS = 400  # changes of limits that are drawn and listed, the last ones
+
+REQUESTS_DAY, TOKENS_DAY = "requests-day", "tokens-day"
+A_DAY = {REQUESTS_DAY: "requests a day", TOKENS_DAY: "tokens a day"}  # as changes of limits call them
 
 Attempts = Callable[[], Iterable[Attempted]]
 """Reads the attempts anew, by the time at which they were sent."""
@@ -48,15 +51,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTime:
-    """`in_flight` is the most in each bin; `limits` what was told beforehand, a minute (`requests`, `tokens`) or at
-    any one time (`in-flight`)."""
+    """`tokens` are those of prompt (`input`) and completion (`output`) together. `in_flight` is the most in each bin;
+    `limits` what was told beforehand: a minute (`requests`, `tokens`, `input`, `output`), at any one time (`in-flight`)
+    and a day (`requests-day`, `tokens-day`). `days` has, for the limits a day that are known, the most that any 24
+    hours of the wall clock held which ended in the bin."""
 
     name: str
     requests: Pace
     tokens: Pace
+    input: Pace
+    output: Pace
     in_flight: tuple[int, ...]
     limits: Mapping[str, float]
     steps: tuple[Step, ...]
+    days: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +102,31 @@ def timeline(
         sent = clock.at(one.sent_at)
         ended = clock.at(min(one.sent_at + one.took, now) if one.took is not None else now)
         track = tracks.setdefault(one.endpoint, _Track(width, bins))
-        track.add(sent, max(ended, sent), one.tokens)
+        track.add(sent, max(ended, sent), one)
         if one.took is not None:
             kind = "accepted" if one.verdict == ACCEPTED else "rejected" if one.paid else "failed"
             ends[kind][min(int(ended / width), bins - 1)] += 1
     steps = _steps(changes, clock)
     endpoints = tuple(
-        EndpointTime(
-            name,
-            Pace(track.requests.mean(), track.requests.peak()),
-            Pace(track.tokens.mean(), track.tokens.peak()),
-            track.flying(),
-            _limits(quotas.get(name)),
-            tuple(steps.get(name, ())),
-        )
+        _told(name, track, _limits(quotas.get(name)), tuple(steps.get(name, ())))
         for name, track in sorted(tracks.items())
     )
     counts = {name: tuple(values) for name, values in ends.items()}
     return Timeline(clock.started, clock.seconds, width, clock.cuts, **counts, endpoints=endpoints)
+
+
+def _told(name: str, track: "_Track", limits: Mapping[str, float], steps: tuple[Step, ...]) -> EndpointTime:
+    return EndpointTime(
+        name,
+        track.requests.pace(),
+        track.tokens.pace(),
+        track.input.pace(),
+        track.output.pace(),
+        track.flying(),
+        limits,
+        steps,
+        {what: track.days[what].most() for what in _a_day(limits, steps)},
+    )
 
 
 def _limits(quota: Quota | None) -> dict[str, float]:
@@ -120,9 +135,19 @@ def _limits(quota: Quota | None) -> dict[str, float]:
     told = {
         "requests": quota.requests_per_minute,
         "tokens": quota.tokens_per_minute,
+        "input": quota.input_tokens_per_minute,
+        "output": quota.output_tokens_per_minute,
         "in-flight": quota.concurrency,
+        REQUESTS_DAY: quota.requests_per_day,
+        TOKENS_DAY: quota.tokens_per_day,
     }
     return {name: float(limit) for name, limit in told.items() if limit is not None}
+
+
+def _a_day(limits: Mapping[str, float], steps: Sequence[Step]) -> tuple[str, ...]:
+    """The limits a day that were told beforehand or by the server."""
+    told = {step.what for step in steps}
+    return tuple(what for what, word in A_DAY.items() if what in limits or word in told)
 
 
 def _steps(changes: Sequence[LimitChange], clock: "_Clock") -> dict[str, list[Step]]:
@@ -210,28 +235,63 @@ class _Window:
 
     _seen: int = 0
 
-    def mean(self) -> tuple[float, ...]:
-        return tuple(one * MINUTE / self.width for one in self.sums)
-
-    def peak(self) -> tuple[float, ...]:
+    def pace(self) -> Pace:
         self.until(len(self.sums) * self.width)
-        return tuple(self.peaks)
+        return Pace(tuple(one * MINUTE / self.width for one in self.sums), tuple(self.peaks))
+
+
+class _Day:
+    """What the last 24 hours of the wall clock held, by bin: pauses that are cut out count, and a minute is the least
+    that is told apart, so that a day's memory is bounded."""
+
+    def __init__(self, bins: int) -> None:
+        self._most: list[float | None] = [None] * bins
+        self._recent: deque[list[float]] = deque()
+        self._total = 0.0
+
+    def add(self, place: int, wall: float, amount: float) -> None:
+        while self._recent and self._recent[0][0] <= wall - DAY:
+            self._total -= self._recent.popleft()[1]
+        if self._recent and wall - self._recent[-1][0] < MINUTE:
+            self._recent[-1][1] += amount
+        else:
+            self._recent.append([wall, amount])
+        self._total += amount
+        self._most[place] = max(self._most[place] or 0.0, self._total)
+
+    def most(self) -> tuple[float, ...]:
+        """A bin in which nothing was sent has what the one before it had."""
+        held, last = list[float](), 0.0
+        for one in self._most:
+            last = last if one is None else one
+            held.append(last)
+        return tuple(held)
 
 
 class _Track:
     """One endpoint while its attempts go by."""
 
     def __init__(self, width: float, bins: int) -> None:
-        self.requests = _Window(width, [0.0] * bins, [0.0] * bins)
-        self.tokens = _Window(width, [0.0] * bins, [0.0] * bins)
+        self.requests, self.tokens, self.input, self.output = (
+            _Window(width, [0.0] * bins, [0.0] * bins) for _ in range(4)
+        )
+        self.days = {REQUESTS_DAY: _Day(bins), TOKENS_DAY: _Day(bins)}
         self._width, self._bins = width, bins
         self._most = [0] * bins
         self._began, self._ended = [0] * (bins + 1), [0] * (bins + 1)
         self._flying: list[float] = []
 
-    def add(self, sent: float, ended: float, tokens: int) -> None:
-        self.requests.add(sent, 1.0)
-        self.tokens.add(sent, float(tokens))
+    def add(self, sent: float, ended: float, one: Attempted) -> None:
+        tokens = one.prompt_tokens + one.completion_tokens
+        for window, amount in (
+            (self.requests, 1),
+            (self.tokens, tokens),
+            (self.input, one.prompt_tokens),
+            (self.output, one.completion_tokens),
+        ):
+            window.add(sent, float(amount))
+        for what, amount in ((REQUESTS_DAY, 1), (TOKENS_DAY, tokens)):
+            self.days[what].add(self._place(sent), one.sent_at, float(amount))
         while self._flying and self._flying[0] <= sent:
             heapq.heappop(self._flying)
         heapq.heappush(self._flying, ended)

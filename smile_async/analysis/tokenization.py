@@ -47,6 +47,11 @@ def tokens_of(encoded: Sequence[Sequence[int]]) -> Tokens:
     return Tokens(np.fromiter(chain.from_iterable(encoded), np.uint32, int(lengths.sum())), lengths)
 
 
+def numbered(texts: Iterable[Sequence[str]], numbers: dict[str, int]) -> Tokens:
+    """From texts cut by anybody; a new token gets the next number in `numbers`."""
+    return tokens_of([[numbers.setdefault(token, len(numbers)) for token in text] for text in texts])
+
+
 class Characters:
     """Each Unicode code point that is not white space is a token: punctuation, Latin letters and digits, too, and line
     breaks not, which are layout. No normalisation: full- and half-width forms differ."""
@@ -82,13 +87,8 @@ class Words:
         self._numbers: dict[str, int] = {}
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        numbers = self._numbers
-        return tokens_of(
-            [
-                [numbers.setdefault(word, len(numbers)) for word in self._cut(text) if not word.isspace()]
-                for text in texts
-            ]
-        )
+        cut = ([word for word in self._cut(text) if not word.isspace()] for text in texts)
+        return numbered(cut, self._numbers)
 
 
 @dataclass(frozen=True, slots=True)

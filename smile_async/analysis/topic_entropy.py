@@ -54,7 +54,8 @@ class TopicRow:
 @dataclass(frozen=True, slots=True)
 class TopicTable:
     """Table 2 and the distribution for one set. `limited` counts the 60, `unlimited` whatever was answered; entropies
-    in bits. `rows` has all 60, the most frequent first; `crisis` dialogues bear one of topics 57 to 60."""
+    in bits. `rows` has all 60, the most frequent first; `crisis` dialogues bear one of topics 57 to 60; of `in_part`
+    the annotator was shown beginning and end alone."""
 
     dialogues: int
     limited: float
@@ -68,6 +69,17 @@ class TopicTable:
     crisis: int
     crisis_near: int
     rows: tuple[TopicRow, ...]
+    in_part: int = 0
+
+    @property
+    def note(self) -> str:
+        """What a reader of the table has to know of how the dialogues were read; mostly nothing."""
+        if not self.in_part:
+            return ""
+        return (
+            f"Of {self.in_part:,} of the {self.dialogues:,} dialogues the annotator was shown beginning and end alone: "
+            "topics of the middle are missing."
+        )
 
     @property
     def average(self) -> float:
@@ -90,6 +102,7 @@ class TopicTable:
             "near_misses": dict(self.near_misses),
             "crisis": self.crisis,
             "crisis_near": self.crisis_near,
+            "in_part": self.in_part,
             "topics": [
                 {"index": row.index, "topic": row.name, "dialogues": row.dialogues, "share": row.share,
                  "crisis": row.crisis}
@@ -121,5 +134,6 @@ def topic_table(labelled: Iterable[Labels], topics: Collection[Topic]) -> TopicT
         near_misses=dict(near.most_common()),
         crisis=sum(labels.crisis for labels in given),
         crisis_near=sum(labels.crisis_near and not labels.crisis for labels in given),
+        in_part=sum(labels.in_part for labels in given),
         rows=tuple(sorted(rows, key=lambda row: (-row.dialogues, row.index))),
     )

@@ -8,10 +8,9 @@ from smile_async.analysis.labels import Labels
 from smile_async.analysis.topics import (
     LANGUAGE,
     SAMPLING,
-    TOPICS,
+    SHOWN,
     Annotated,
-    spoken_text,
-    topic_lines,
+    Spoken,
     topic_task,
 )
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
@@ -25,6 +24,7 @@ from smile_async.tasks import Following, Keeping, run_task
 
 MAX_TOKENS = 64  # of three names
 LONGEST = 1_500  # characters of a dialogue that are shown: the context holds 4,096 tokens, the examples take 900
+LEFT_OUT = "\n……\n"  # stands where the middle of a longer one is left out
 
 
 def few_shot_task() -> Task[Annotated, Labels]:
@@ -32,12 +32,24 @@ def few_shot_task() -> Task[Annotated, Labels]:
     shown = few_shot()
 
     def render(one: Annotated) -> Request:
-        said = shown.messages(one.text[:LONGEST])
+        said = shown.messages(both_ends(one.text))
         extra = {"grammar": labels_grammar(), "cache_prompt": True}
         return Request(tuple(Message(role, content) for role, content in said), MAX_TOKENS, extra)
 
-    identity = {LANGUAGE: "zh", "prompt": shown.digest, "max_tokens": MAX_TOKENS}
+    identity = {LANGUAGE: "zh", "prompt": shown.digest, "max_tokens": MAX_TOKENS, SHOWN: LONGEST}
     return replace(topic_task("zh"), render=render, identity=identity)
+
+
+def both_ends(text: str, most: int = LONGEST) -> str:
+    """Beginning and end of what is longer than `most`: what somebody came for stands at the beginning, what it led to
+    at the end. Whole lines of each, where these are half of the room at least."""
+    if len(text) <= most:
+        return text
+    half = (most - len(LEFT_OUT)) // 2
+    first, last = text[:half], text[-half:]
+    lines = first.rpartition("\n")[0], last.partition("\n")[2]
+    begin, end = (kept if 2 * len(kept) >= half else cut for kept, cut in zip(lines, (first, last), strict=True))
+    return begin + LEFT_OUT + end
 
 
 async def annotate_few_shot(
@@ -50,15 +62,16 @@ async def annotate_few_shot(
     keeping: Keeping | None = None,
     following: Following | None = None,
 ) -> RunReport:
-    """As `annotate_topics`. Its labels are a small model's guesses among the 60: none is ever outside of them."""
-    keeping = keeping or Keeping()
+    """As `annotate_topics`; of a dialogue above `LONGEST` characters beginning and end are shown. Its labels are a
+    small model's guesses among the 60: none is ever outside of them."""
+    task, spoken = few_shot_task(), Spoken(records, roles, "zh")
     return await run_task(
-        few_shot_task(),
-        (Annotated(record.row_id, spoken_text(record.dialogue, roles, "zh")) for record in records),
+        task,
+        spoken.items(task, out, options or Options()),
         out,
         provider=provider,
         options=options,
         sampling=SAMPLING,
-        keeping=replace(keeping, notes={**keeping.notes, LANGUAGE: "zh"}, files={TOPICS: topic_lines}),
+        keeping=spoken.keeping(keeping or Keeping()),
         following=following,
     )

@@ -1,6 +1,7 @@
 """What every command about batches works with: the run's ledger, open, and how its batches stand."""
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ from smile_async.settings import RetryPolicy
 
 Notify = Callable[[str], None]
 COLLECTED = "collected"  # the reason of a run whose batches are all home, and that has pending rows
+BATCH_FILE = re.compile(r"\.?batch-(\d+)\.(?:requests|results|errors)\.jsonl(?:\.part)?")
 OURS = frozenset({WRITING, PREPARED, OFFLINE})  # states that no server told
 
 
@@ -56,6 +58,14 @@ class Desk:
     def file(self, batch: BatchNote, kind: str) -> Path:
         """Where the batch's requests, or what it brought, lie for as long as they are needed."""
         return self.folder / f"batch-{batch.number}.{kind}.jsonl"
+
+    def sweep(self) -> None:
+        """Delete what a crash left of files of batches that nobody waits for: they hold prompts and answers."""
+        live = {batch.number for batch in self.live()}
+        for path in self.folder.iterdir():
+            found = BATCH_FILE.fullmatch(path.name)
+            if found is not None and int(found[1]) not in live:
+                path.unlink(missing_ok=True)
 
     def note_waiting(self) -> None:
         """`smile status` says why the run is not done."""

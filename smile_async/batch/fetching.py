@@ -101,17 +101,24 @@ async def collect_batches(
     if _is_anything_there(folder):
         rules = rules_of(folder)
         async with _asking(folder, provider, client, notify) as (desk, api, dialect):
-            await finish_half_made(desk, api, sending=False)
-            for batch in _at_server(desk):
-                found = await _looked_at(desk, api, batch)
-                if found.state in ENDED:
-                    done.add(await _fetch(desk, api, dialect, rules, found))
-                    if delete_files:
-                        await _delete_files(desk, api, found)
-            desk.note_waiting()
+            await bring_home(desk, api, dialect, rules, done, delete_files=delete_files)
     if done != Collected() or not batch_report(folder).at_server:  # else this is one of many looks
         write_what_there_is(folder, notify)
     return batch_report(folder, done)
+
+
+async def bring_home(
+    desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, done: Collected, *, delete_files: bool = False
+) -> None:
+    """Look at every batch, and collect those that ended; `done` adds up what they brought."""
+    await finish_half_made(desk, api, sending=False)
+    for batch in _at_server(desk):
+        found = await _looked_at(desk, api, batch)
+        if found.state in ENDED:
+            done.add(await _fetch(desk, api, dialect, rules, found))
+            if delete_files:
+                await _delete_files(desk, api, found)
+    desk.note_waiting()
 
 
 async def wait_for_batches(
@@ -163,27 +170,40 @@ async def cancel_batches(
     folder = Path(out)
     check_there_are_any(folder)
     async with at_desk(folder, None, notify) as desk:
-        for batch in desk.live():
-            if batch.state in (OFFLINE, WRITING) or (batch.state == PREPARED and batch.checked_at is None):
-                desk.file(batch, "requests").unlink(missing_ok=True)
-                await withdraw(desk.ledger, desk.reader, batch, "given back")
+        await give_back(desk)
     if not _is_anything_there(folder):
         return batch_report(folder)
     done = Collected()
     rules = rules_of(folder)
     async with _asking(folder, provider, client, notify) as (desk, api, dialect):
-        for batch in desk.live():
-            if batch.state == OFFLINE:
-                continue
-            failure = await _cancelled(desk, api, batch)
-            if forget:
-                done.add(await _given_up(desk, api, dialect, rules, batch, failure))
-            elif failure is not None:
-                hint = f"`smile batch cancel {folder} --forget` gives it up: its rows may have been billed."
-                raise refused(folder, f"batch {batch.number} could not be cancelled", failure, hint=hint)
-        desk.note_waiting()
+        await cancel_all(desk, api, dialect, rules, done, forget=forget)
     write_what_there_is(folder, notify)
     return batch_report(folder, done)
+
+
+async def give_back(desk: Desk) -> None:
+    """Release the rows of what never left, and of exports."""
+    for batch in desk.live():
+        if batch.state in (OFFLINE, WRITING) or (batch.state == PREPARED and batch.checked_at is None):
+            desk.file(batch, "requests").unlink(missing_ok=True)
+            await withdraw(desk.ledger, desk.reader, batch, "given back")
+    desk.sweep()
+
+
+async def cancel_all(
+    desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, done: Collected, *, forget: bool
+) -> None:
+    """Cancel what is at the server; `forget` also gives up what it does not answer for."""
+    for batch in desk.live():
+        if batch.state == OFFLINE:
+            continue
+        failure = await _cancelled(desk, api, batch)
+        if forget:
+            done.add(await _given_up(desk, api, dialect, rules, batch, failure))
+        elif failure is not None:
+            hint = f"`smile batch cancel {desk.folder} --forget` gives it up: its rows may have been billed."
+            raise refused(desk.folder, f"batch {batch.number} could not be cancelled", failure, hint=hint)
+    desk.note_waiting()
 
 
 @asynccontextmanager
@@ -254,10 +274,20 @@ async def _given_up(
     if failure is None:
         with contextlib.suppress(StoppedError):
             return await _fetch(desk, api, dialect, rules, batch)
-    collector = Collector(rules.task, desk.ledger, desk.reader, batch, rules.policy)
+    files = [path for kind in ("results", "errors") if (path := desk.file(batch, kind)).exists()]
+    collector = _collector(desk, rules, batch, files)
+    for path in files:  # one came, and the other did not
+        await _take(collector, path, batch, dialect)
     await collector.lost("given up")
     await note(desk.ledger, batch.evolve(state=RELEASED, detail="given up"))
+    for path in files:
+        path.unlink()
     return collector.done
+
+
+def _collector(desk: Desk, rules: RunsRules, batch: BatchNote, files: list[Path]) -> Collector[Seed]:
+    blameless = is_blameless(desk.reader, batch.requests, files)
+    return Collector(rules.task, desk.ledger, desk.reader, batch, rules.policy, blameless=blameless, shown=unquoted)
 
 
 async def _fetch(desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, batch: BatchNote) -> Collected:
@@ -275,15 +305,7 @@ async def _fetch(desk: Desk, api: BatchApi, dialect: Dialect, rules: RunsRules, 
                     desk.folder, f"the {kind} of batch {batch.number} could not be fetched", failure, hint=hint
                 )
             files.append(path)
-    collector = Collector(
-        rules.task,
-        desk.ledger,
-        desk.reader,
-        batch,
-        rules.policy,
-        blameless=is_blameless(desk.reader, batch.requests, files),
-        shown=unquoted,
-    )
+    collector = _collector(desk, rules, batch, files)
     for path in files:
         await _take(collector, path, batch, dialect)
     await _release_rest(desk, collector, batch)

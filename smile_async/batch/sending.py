@@ -85,7 +85,7 @@ async def submit_batches(
         prices = await begin(desk, plan)
         await finish_half_made(desk, api)
         filling = filling_of(desk, plan, dialect, size or BatchSize())
-        await _send_all(desk, api, dialect, filling, prices)
+        await send_all(desk, api, dialect, filling, prices)
         desk.note_waiting()
     return batch_report(folder, stopped_by=filling[0].stopped_by)
 
@@ -142,17 +142,23 @@ def _noted_prices(reader: sqlite3.Connection) -> Prices | None:
 
 def filling_of(desk: Desk, plan: Plan, dialect: Dialect, size: BatchSize) -> "tuple[Filling[Any], Feed[Any]]":
     """What takes the pending rows into batches, within the budget and what may wait."""
-    counts, reader = account.read_counts(desk.reader), desk.reader
-    room = Room(size.requests, size.bytes)
-    if size.tokens is not None:
-        room.tokens = size.tokens - held_back(reader, [one.number for one in desk.live() if one.state != OFFLINE])
-    if (budget := plan.options.limits.budget_usd) is not None:
-        room.usd = budget - counts.spend_usd - counts.perhaps_usd - counts.reserved_usd
+    reader, room = desk.reader, room_for(desk, size, plan.options.limits.budget_usd)
     feed = Feed(plan.rows, plan.task, desk.ledger, reader, identity_of(plan.task, dialect.identity))
     return Filling(plan.task, desk.ledger, feed, room, first_attempt=1 + account.last_attempt(reader)), feed
 
 
-async def _send_all(
+def room_for(desk: Desk, size: BatchSize, budget_usd: float | None) -> Room:
+    """What may be handed over beside all that was spent, may have been, or waits."""
+    room = Room(size.requests, size.bytes)
+    if size.tokens is not None:
+        room.tokens = size.tokens - held_back(desk.reader, [one.number for one in desk.live() if one.state != OFFLINE])
+    if budget_usd is not None:
+        counts = account.read_counts(desk.reader)
+        room.usd = budget_usd - counts.spend_usd - counts.perhaps_usd - counts.reserved_usd
+    return room
+
+
+async def send_all(
     desk: Desk, api: BatchApi, dialect: Dialect, parts: "tuple[Filling[Any], Feed[Any]]", prices: Prices
 ) -> None:
     filling, feed = parts
@@ -274,6 +280,7 @@ async def look_for(desk: Desk, api: BatchApi, batch: BatchNote) -> RemoteBatch |
 async def finish_half_made(desk: Desk, api: BatchApi, *, sending: bool = True) -> None:
     """What a crash left: withdraw what never left, find what is at the server; with `sending`, send what is not."""
     await withdraw_unfinished(desk)
+    desk.sweep()
     for batch in desk.live():
         if batch.state != PREPARED:
             continue

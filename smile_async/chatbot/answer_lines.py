@@ -5,6 +5,7 @@ from pathlib import Path
 import orjson
 
 from smile_async.errors import SourceError
+from smile_async.provider.thinking import without_thinking
 
 LARGEST = 256 * 1024 * 1024  # bytes of a file that is read whole
 RESPONSE, REFERENCE = "response", "reference"
@@ -14,8 +15,9 @@ RESPONSES = "responses.jsonl"  # in a run's folder
 def read_texts(path: Path, field: str = RESPONSE) -> dict[str, str]:
     """JSONL of {id, `field`, ...}: the texts by id, in the file's order; a number as id is the same as its digits.
 
-    The folder of a run of `smile respond` is as good as its file. Raises `SourceError` with the line; never with what
-    stands there, for that may be a person's words.
+    Of a response, the thoughts that a reasoning model put before it are no part. The folder of a run of `smile respond`
+    is as good as its file. Raises `SourceError` with the line; never with what stands there, for that may be a person's
+    words.
     """
     if field == RESPONSE and (path / RESPONSES).is_file():
         path = path / RESPONSES
@@ -32,7 +34,7 @@ def read_texts(path: Path, field: str = RESPONSE) -> dict[str, str]:
             raise SourceError(f"needs an id and a text {field!r}", file=str(path), row=number)
         if str(name) in found:
             raise SourceError(f"the id {name!r} occurs twice", file=str(path), row=number)
-        found[str(name)] = text
+        found[str(name)] = without_thinking(text) if field == RESPONSE else text
     return found
 
 

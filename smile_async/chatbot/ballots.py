@@ -207,9 +207,7 @@ def write_ballots(drawn: Draw, ballots: Path, key: Path, *, overwrite: bool = Fa
     if ballots.resolve() == key.resolve():
         raise UsageError(f"{key}: ballots and key are two files.", hint="Name another --key.")
     if not overwrite and ballots.exists() and ballots.stat().st_size:
-        raise UsageError(
-            f"{ballots} exists already.", hint="Name another place, or --overwrite: its votes are void then."
-        )
+        raise UsageError(f"{ballots} exists already.", hint="Name another place, or --overwrite.")
     for path, document in ((key, drawn.key), (ballots, drawn.ballots)):
         with whole_file(path, overwrite=overwrite) as file:
             file.write(orjson.dumps(document.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

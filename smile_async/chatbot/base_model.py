@@ -18,6 +18,7 @@ from filelock import FileLock
 from smile_async.chatbot.sessions import Turn
 from smile_async.errors import MissingExtraError, UsageError
 from smile_async.provider.model_file import EMBEDDED, embedded_model_file, model_cache, named_model_file
+from smile_async.provider.thinking import OPEN_THINKING
 
 EXTRA = "train"
 NEEDED = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors", "matplotlib")
@@ -177,6 +178,10 @@ class ChatTokens:
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """What the model goes on from: `turns` end on the client."""
         return self._ids(self._text(turns, ask=True))
+
+    def opens_thinking(self, turns: Sequence[Turn]) -> bool:
+        """Whether the template begins the answer with thoughts that are still to come."""
+        return self._text(turns, ask=True).rstrip().endswith(OPEN_THINKING)
 
     def session(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         """The ids before the counselor's last answer, as `prompt` gives them, and those of the answer with its end.

@@ -19,13 +19,18 @@ class Conversation:
     most: int = HISTORY
 
     def said(self, text: str) -> "Conversation":
-        """With what the client says next."""
-        return replace(self, turns=(*self.turns, ("user", text)))
+        """With what the client says next, in place of what got no answer."""
+        return replace(self, turns=(*(self.turns[:-1] if self.waits else self.turns), ("user", text)))
+
+    @property
+    def waits(self) -> bool:
+        """Whether what the client said last has no answer."""
+        return self.turns[-1:] != () and self.turns[-1][0] == "user"
 
     def answered(self, text: str) -> "Conversation":
-        """With the answer, also a part of one; without any, the client has not spoken."""
+        """With the answer, also a part of one; without any it still waits for one."""
         if not text.strip():
-            return replace(self, turns=self.turns[:-1])
+            return self
         return replace(self, turns=(*self.turns, ("assistant", text.strip())))
 
     def unanswered(self) -> "Conversation":

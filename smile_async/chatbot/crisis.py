@@ -121,7 +121,7 @@ def beginning(language: Language) -> str:
             "处于危机中时，请拨打热线或急救电话（/lines）。"
         )
     return (
-        "This is a language model for research. It is no counselor and no substitute for professional help; it makes\n"
+        "This is a language model for research. It is no counselor and no substitute for professional help; it makes "
         "mistakes. In a crisis call a help line or emergency services (/lines)."
     )
 

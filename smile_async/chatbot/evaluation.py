@@ -121,15 +121,20 @@ def evaluate(
 
 def _scores(references: Sequence[str], responses: Sequence[str], tokenize: metrics.Tokenize) -> dict[str, list[float]]:
     """Each metric's score a case; nan where a case has none."""
+    from smile_async.analysis.lexical import own_ratios
+    from smile_async.analysis.tokenization import numbered
+
     scores: dict[str, list[float]] = {name: [] for name in PER_CASE}
-    for reference, response in zip(references, responses, strict=True):
-        wanted, told = tokenize(reference), tokenize(response)
+    cut = [tokenize(response) for response in responses]
+    for reference, told in zip(references, cut, strict=True):
+        wanted = tokenize(reference)
         scores["meteor"].append(metrics.meteor(wanted, told))
         for order, score in enumerate(metrics.bleu(wanted, told), 1):
             scores[f"bleu-{order}"].append(score)
         scores["rouge-l"].append(metrics.rouge_l(wanted, told))
-        for order in (1, 2, 3):
-            scores[f"distinct-{order}"].append(metrics.own_distinct(told, order))
+    tokens = numbered(cut, {})
+    for order in (1, 2, 3):
+        scores[f"distinct-{order}"] = own_ratios(tokens, order).tolist()
     return scores
 
 

@@ -110,10 +110,8 @@ class InProcessModel:
         seeds = [self._seed_of(turns) for turns in asked]
         try:
             return [*speaker.answers(asked, seeds=seeds, told=told)]
-        except (RuntimeError, ValueError, MemoryError) as error:
-            if len(requests) == 1:  # its words may be a person's
-                return [Failure(FailureKind.BAD_REQUEST, f"the model cannot answer it ({type(error).__name__})")]
-        return [found for request in requests for found in self._answers([request], told)]
+        except (RuntimeError, ValueError, MemoryError):
+            return [_alone(speaker, turns, seed, told) for turns, seed in zip(asked, seeds, strict=True)]
 
     def _seed_of(self, turns: list[Turn]) -> int:
         digest = hashlib.sha256(repr((self._seed, turns)).encode(errors="surrogatepass")).digest()
@@ -129,6 +127,13 @@ class InProcessModel:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
         loading: dict[str, Any] = {"precision": chosen} if self._adapter is None else {"dtype": kind}
         return HuggingFaceSpeaker(folder, self._adapter, self._sampling, trust_remote_code=self._trust, **loading)
+
+
+def _alone(speaker: HuggingFaceSpeaker, turns: list[Turn], seed: int, told: threading.Event) -> Reply | Failure:
+    try:
+        return speaker.answers([turns], seeds=[seed], told=told)[0]
+    except (RuntimeError, ValueError, MemoryError) as error:  # its words may be a person's
+        return Failure(FailureKind.BAD_REQUEST, f"the model cannot answer it ({type(error).__name__})")
 
 
 def _digest(file: Path) -> str:

@@ -58,7 +58,7 @@ def labelling_config(ballots: Ballots, language: Language = "en") -> str:
     said = WORDS[language]
     lines = [
         "<View>",
-        "  <Style>.htx-text { white-space: pre-wrap; }</Style>",
+        "  <Style>.htx-text, .lsf-paragraphs span { white-space: pre-wrap; }</Style>",
         f'  <Header size="4" value={quoteattr(said["head"])}/>',
         '  <Paragraphs name="history" value="$history" layout="dialogue" nameKey="author" textKey="text"/>',
     ]

@@ -76,13 +76,13 @@ def bleu(reference: Sequence[str], response: Sequence[str], orders: Sequence[int
     """Sentence BLEU over n-grams up to each of `orders`, in equal parts, with brevity penalty; smoothing method 1 of
     Chen and Cherry (2014): no n-gram in common counts as a tenth of one. A response without tokens has 0.
 
-    Orders above the length of both texts are left out, so that identical texts have 1.0, however short.
+    Orders above the length of the longer text are left out, so that identical texts have 1.0, however short.
     """
     if not response or not reference:
         return (0.0,) * len(orders)
     module = _part("nltk.translate.bleu_score")
     smoothing = module.SmoothingFunction().method1
-    longest = min(len(reference), len(response))
+    longest = max(len(reference), len(response))
     weights = [(1 / min(order, longest),) * min(order, longest) for order in orders]
     scores = module.sentence_bleu([list(reference)], list(response), weights, smoothing)
     return tuple(map(float, scores))
@@ -103,12 +103,6 @@ def rouge_l(reference: Sequence[str], response: Sequence[str]) -> float:
         return 0.0
     common = int(_part("rapidfuzz.distance").LCSseq.similarity(list(reference), list(response)))
     return 2 * common / (len(reference) + len(response))
-
-
-def own_distinct(tokens: Sequence[str], n: int) -> float:
-    """Different n-grams / all n-grams of one response; nan where it is shorter than `n` tokens."""
-    all_of_them = [tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1)]
-    return len(set(all_of_them)) / len(all_of_them) if all_of_them else float("nan")
 
 
 def bert_score(

@@ -3,6 +3,7 @@
 Each counselor utterance that has a history is a case: the history is asked, the utterance is the reference.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from smile_async.dialogue.model import Dialogue, Utterance
 from smile_async.errors import UsageError
 from smile_async.filing import whole_file
 
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_DIGEST = re.compile(r"(?=.*[a-f])[0-9a-f]{16,}")  # of a run of ours: a row of digits in it is no telephone number
 AROUND = 16  # characters shown on either side of what was found
 Decision = Literal["", "accept", "keep"]
 COLUMNS = ("dialogue", "utterance", "start", "kind", "found", "context", "replacement", "decision")
@@ -224,6 +227,7 @@ def build(
     A `review` that is not there is written with all proposals, undecided, and `out` waits. `UsageError` where entries
     are undecided, where proposals are not in the list, or where `out` exists.
     """
+    _check_ids(transcripts, language)
     found = list(proposals(transcripts, language))
     kinds = Counter(one.kind for one in found)
     dialogues = sum(1 for _ in transcripts)
@@ -246,6 +250,17 @@ def build(
                 file.write(orjson.dumps(case.as_json(roles, system), option=orjson.OPT_APPEND_NEWLINE))
                 made += 1
     return TestSet(dialogues, made, answered - made, kinds, Counter(one.decision for one in decided))
+
+
+def _check_ids(transcripts: Iterable[Record], language: str) -> None:
+    """Ids stand in the cases as they are, and nobody reviews them."""
+    for number, record in enumerate(transcripts, 1):
+        name = record.row_id
+        if not _DIGEST.fullmatch(name) and (hints_in(name, language) or _HAN.search(name)):
+            raise UsageError(
+                f"The id of dialogue {number} may tell who somebody is, and would stand in the cases.",
+                hint="Give the dialogues ids that say nothing, such as numbers.",
+            )
 
 
 def _check_decided(decided: Sequence[Proposal], found: Sequence[Proposal], review: Path) -> None:

@@ -14,6 +14,7 @@ from smile_async.chatbot.drawn_tokens import DrawnTokens
 from smile_async.chatbot.sessions import Turn
 from smile_async.engine.job import Reply, Request, Usage
 from smile_async.errors import UsageError
+from smile_async.provider.thinking import OPEN_THINKING, without_thinking
 from smile_async.settings import Endpoint, Sampling, Timeouts
 
 MAX_TOKENS = 512  # of an answer; the corpus's counselor utterances have some hundred
@@ -145,6 +146,8 @@ class HuggingFaceSpeaker:
         told = threading.Event()
         streamer, thread = self._begin(turns, told)
         try:
+            if self._tokens.opens_thinking(turns):
+                yield OPEN_THINKING  # the template wrote it, and nobody would know
             while (piece := await asyncio.to_thread(next, streamer, None)) is not None:
                 if piece:
                     yield piece
@@ -206,13 +209,17 @@ class HuggingFaceSpeaker:
                 **(arguments | {"do_sample": False}),
             )[:, longest:].tolist()
         ends = set(arguments["eos_token_id"])
-        return [self._reply(len(one), tokens, ends) for one, tokens in zip(prompts, written, strict=True)]
+        return [
+            self._reply(len(one), tokens, ends, OPEN_THINKING if self._tokens.opens_thinking(turns) else "")
+            for one, tokens, turns in zip(prompts, written, asked, strict=True)
+        ]
 
-    def _reply(self, prompt: int, tokens: list[int], ends: set[int]) -> Reply:
-        """What follows an end token pads the batch."""
+    def _reply(self, prompt: int, tokens: list[int], ends: set[int], begun: str) -> Reply:
+        """What follows an end token pads the batch. `begun` is what the template wrote of the answer."""
         end = next((place for place, token in enumerate(tokens) if token in ends), None)
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
         usage = Usage(prompt, len(tokens) if end is None else end + 1)
+        text = without_thinking(begun + text)
         return Reply(text, finish_reason="length" if end is None else "stop", usage=usage, model=self.name)
 
     def _arguments(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import orjson
 
 from smile_async.chatbot import study_tables
 from smile_async.chatbot.answer_lines import read_texts
-from smile_async.chatbot.ballots import draw, read_ballots, references, write_ballots
+from smile_async.chatbot.ballots import draw, references, write_ballots
 from smile_async.chatbot.ballots import read_cases as read_ballot_cases
 from smile_async.chatbot.base_model import require_training
 from smile_async.chatbot.cosine import COSINE, CosineScorer
@@ -33,9 +33,9 @@ from smile_async.chatbot.study_cases import (
     learnt_references,
     take_cases,
 )
-from smile_async.chatbot.study_folder import StudyFolder, digest
 from smile_async.chatbot.study_settings import STEPS, StepName, StudySettings, StudyWishes
 from smile_async.chatbot.training import ADAPTER, train
+from smile_async.chatbot.votes import keep_voted
 from smile_async.corpora import Corpus
 from smile_async.engine import events
 from smile_async.engine.run import RunReport
@@ -44,6 +44,7 @@ from smile_async.filing import whole_file
 from smile_async.notes import Whom
 from smile_async.options import Options
 from smile_async.settings import Endpoint, Limits, Sampling
+from smile_async.study_folder import CHATBOT, StudyFolder, digest
 from smile_async.tasks import Following, Keeping
 
 CASES, METRICS, BALLOTS, KEY, VOTES = (
@@ -121,7 +122,7 @@ def reproduce_chatbot(
     if told.until is None or STEPS.index(told.until) >= STEPS.index("metrics"):
         require_metrics()  # not hours later
         _ = CosineScorer() if told.cosine else None
-    folder = StudyFolder(Path(out))
+    folder = StudyFolder(Path(out), CHATBOT)
     with folder.alone():
         shaping = settings.as_json() | {"corpus": digest_of(corpus), "cases_file": cases and digest(cases)}
         folder.begin(shaping)
@@ -290,10 +291,12 @@ class _Study:
             if not any(all(case.id in told for told in systems.values()) for case in cases):
                 return {"cases": 0, "why": "no case was answered by both models"}
             drawn = draw(cases, systems, count=self.settings.ballots, seed=self.settings.seed)
-            place = self.path / BALLOTS
-            if not (place.exists() and read_ballots(place).drawn == drawn.ballots.drawn):
-                voted = (self.path / VOTES).exists()  # votes are for the ballots that were voted on
-                write_ballots(drawn, place, self.path / KEY, overwrite=not voted)
+            try:
+                keep_voted(self.path / VOTES, drawn.ballots.drawn)
+            except UsageError as error:  # no reason to lose the tables
+                self.watch.notify(str(error))
+                return {"cases": None, "why": "people voted on ballots of earlier answers"}
+            write_ballots(drawn, self.path / BALLOTS, self.path / KEY, overwrite=True)
             return {"cases": len(drawn.ballots.ballots), "identical_pairs": drawn.identical, "missing": drawn.missing}
 
         return _Step(self._digests(CASES, *files), (BALLOTS, KEY), work)

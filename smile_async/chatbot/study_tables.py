@@ -26,7 +26,7 @@ def table_5(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
 
 
 def _cell(figure: Mapping[str, Any], difference: Mapping[str, Any] | None) -> str:
-    if figure["mean"] is None or figure["counted"] == 0:
+    if figure["counted"] == 0:  # its mean is nan, and null once it was JSON
         return "no score"
     sign = ""
     if difference and difference["counted"]:
@@ -57,7 +57,9 @@ def made_of(report: Mapping[str, Any]) -> Rows:
             lacking = f"; {answers['set_aside']:,} without an answer" if answers["set_aside"] else ""
             rows.append((f"{name} answers", f"{answers['answered']:,} by {by}{lacking}"))
     if ballots := steps.get("ballots"):
-        rows.append(("ballots", f"{ballots['cases']:,} cases, three responses each"))
+        rows.append(
+            ("ballots", f"{ballots['cases']:,} cases, three responses each" if ballots["cases"] else "none new")
+        )
     return tuple(rows)
 
 
@@ -83,6 +85,8 @@ def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(
             f"{trained['steps']} updates are next to no training: the first, in the warm-up, has a learning rate of 0."
         )
+    if why := steps.get("ballots", {}).get("why"):
+        found.append(f"No ballots were drawn: {why}.")
     if learnt := steps.get("sessions", {}).get("references_learnt"):
         found.append(f"{learnt:,} cases have a reference that stands word for word among the answers trained on.")
     if set_aside := sum(steps.get(name, {}).get("set_aside", 0) for name in ("baseline", "fine-tuned")):

@@ -11,19 +11,37 @@ from typing import TextIO
 from smile_async.chatbot.conversation import Conversation, TerminalText, shown
 from smile_async.chatbot.crisis import HelpLines, Language, beginning, help_text, lines_text, speaks_of_self_harm
 from smile_async.chatbot.speakers import Speaker
+from smile_async.chatbot.wrapping import Wrapping
 from smile_async.errors import SmileError, UsageError
+from smile_async.provider.thinking import AnswerStream
 
 COMMANDS: dict[Language, str] = {
     "en": "/new forgets what was said, /again asks for another answer, /lines shows help lines, /quit or Ctrl-D ends; "
     "Ctrl-C stops an answer",
     "zh": "/new 重新开始，/again 换一个回答，/lines 显示求助热线，/quit 或 Ctrl-D 结束；Ctrl-C 停止回答",
 }
+STOPPED: dict[Language, str] = {"en": " [stopped]", "zh": " [已停止]"}
+NO_ANSWER: dict[Language, str] = {
+    "en": "[no answer: /again asks for one; what you say next takes its place]",
+    "zh": "[没有回答：/again 再问一次；接着说则代替这一句]",
+}
+THINKS: dict[Language, str] = {"en": "[it thinks]", "zh": "[思考中]"}
+THOUGHT: dict[Language, str] = {
+    "en": "[so far it was thinking aloud; this is its answer:]",
+    "zh": "[以上是它的思考过程，下面是回答：]",
+}
+ENDLESS: dict[Language, str] = {
+    "en": "[its tokens went into thoughts: give it more with --max-tokens]",
+    "zh": "[token 都用在思考上了：用 --max-tokens 增加]",
+}
 
 
 @dataclass(slots=True)
 class Talk:
     """One conversation. `read` gives a line and raises `EOFError` at the end; answers go to `out`, all else to
-    `notify`. `transcript` is written only where it is named (mode 0600), each utterance when it is whole."""
+    `notify`. `transcript` is written only where it is named (mode 0600), each utterance when it is whole. `columns`
+    gives a terminal's width, to which answers are broken; None: they stay as they are, and are given when they are
+    whole, for what is read by a program cannot be taken back."""
 
     speaker: Speaker
     conversation: Conversation
@@ -32,9 +50,11 @@ class Talk:
     read: Callable[[], str]
     out: TextIO
     notify: Callable[[str], None]
+    columns: Callable[[], int | None] = lambda: None
     transcript: Path | None = None
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     failed: int = 0  # answers that did not come
+    _thinks: bool = False  # without telling when it begins to
 
     def run(self) -> None:
         """Until the reader ends it."""
@@ -55,11 +75,11 @@ class Talk:
                 self._line(line)
 
     def _line(self, line: str) -> None:
+        if spoken := speaks_of_self_harm(line):
+            self.notify(f"\n{help_text(self.lines, spoken)}\n")
         if line.startswith("/"):
             self._command(line)
             return
-        if spoken := speaks_of_self_harm(line):
-            self.notify(f"\n{help_text(self.lines, spoken)}\n")
         self.conversation = self.conversation.said(line)
         self._keep(line)
         self._answer()
@@ -76,40 +96,91 @@ class Talk:
             self.notify(COMMANDS[self.language])
 
     def _answer(self) -> None:
-        got: list[str] = []
+        columns, stopped, broken = self.columns(), False, False
+        shown_text = _Shown(self.out, Wrapping(columns) if columns else None)
+        stream = AnswerStream(hold=self._thinks or not columns)
         try:
-            self.runner.run(self._stream(got))
+            self.runner.run(self._stream(stream, shown_text))
         except KeyboardInterrupt:
-            self.notify(" [stopped]" if self.language == "en" else " [已停止]")
+            stopped = True
+            shown_text.add("" if self._thinks else stream.end())
+            shown_text.end()
+            self.notify(STOPPED[self.language])
         except SmileError as error:
-            self.failed += 1
+            broken = True
+            shown_text.add("" if self._thinks else stream.end())
+            shown_text.end()
             self.notify(shown(f"\n{error}"))
-        self.conversation = self.conversation.answered("".join(got))
+        answer = shown_text.answer
+        self.conversation = self.conversation.answered(answer)
+        self.failed += broken or not (answer or stopped)
+        if not answer:
+            endless = stream.thought and not (stopped or broken)
+            self.notify((ENDLESS if endless else NO_ANSWER)[self.language])
         self.out.write("\n\n")
         self.out.flush()
-        if "".join(got).strip():
-            self._keep("".join(got).strip())
+        if answer:
+            self._keep(answer)
 
-    async def _stream(self, got: list[str]) -> None:
-        """Shows pieces as they come; `got` has them also when it is stopped."""
-        text, begun = TerminalText(), False
+    async def _stream(self, stream: AnswerStream, shown_text: "_Shown") -> None:
+        """Shows pieces as they come; what was shown is there also when it is stopped."""
+        text, told = TerminalText(), False
         pieces = self.speaker.pieces(self.conversation.asked())
         async with aclosing(pieces):
             async for piece in pieces:
-                if clean := text.feed(piece) if begun else text.feed(piece).lstrip():
-                    begun = True
-                    self._show(clean, got)
-        self._show(text.end(), got)
-
-    def _show(self, clean: str, got: list[str]) -> None:
-        got.append(clean)
-        self.out.write(clean)
-        self.out.flush()
+                found = stream.feed(text.feed(piece))
+                if stream.retracted and not self._thinks:
+                    self._thinks = True
+                    shown_text.end()
+                    self.notify(f"\n{THOUGHT[self.language]}")
+                    shown_text.begin()
+                elif stream.thought and not found and not told and shown_text.wraps:
+                    told = True
+                    self.notify(THINKS[self.language])
+                shown_text.add(found)
+        shown_text.add(stream.feed(text.end()))
+        shown_text.add(stream.end())
+        shown_text.end()
 
     def _keep(self, text: str) -> None:
         if self.transcript is not None:
             role = self.conversation.turns[-1][0]
             append_utterance(self.transcript, role, text)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """An answer as far as it is shown."""
+
+    out: TextIO
+    wrapping: Wrapping | None
+    _got: list[str] = field(default_factory=list)
+
+    @property
+    def answer(self) -> str:
+        return "".join(self._got).strip()
+
+    @property
+    def wraps(self) -> bool:
+        return self.wrapping is not None
+
+    def begin(self) -> None:
+        """What came before was no answer."""
+        self._got.clear()
+
+    def add(self, text: str) -> None:
+        text = text if self._got else text.lstrip()
+        if text:
+            self._got.append(text)
+            self._write(text if self.wrapping is None else self.wrapping.feed(text))
+
+    def end(self) -> None:
+        if self.wrapping is not None:
+            self._write(self.wrapping.end())
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()
 
 
 def open_transcript(path: Path) -> None:

@@ -135,6 +135,11 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def processes() -> int:
+    """How many train together: which sessions an update holds depends on it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def _alone(folder: Path) -> Any:
     from filelock import FileLock, Timeout
 
@@ -150,8 +155,12 @@ def _alone(folder: Path) -> Any:
 
 def _note(folder: Path, settings: TrainingSettings, parts: list[Path]) -> None:
     """Write down what is trained on what, or compare it with what stands there."""
-    told = asdict(settings) | {"sessions": [_digest(part) for part in parts]}
+    told = asdict(settings) | {"sessions": [_digest(part) for part in parts], "processes": processes()}
     noted = note_of(folder, SETTINGS)
+    if noted and (
+        (folder / REPORT).exists() or "processes" not in noted
+    ):  # it is only read, or was begun before they were noted
+        noted["processes"] = told["processes"]
     if not noted or not (last_checkpoint(folder / CHECKPOINTS) or (folder / REPORT).exists()):  # nothing is lost
         if is_first_process():
             with whole_file(folder / SETTINGS, overwrite=True) as file:

@@ -70,8 +70,9 @@ class Cast:
 class VoteStore:
     """Open it with `VoteStore.open`; threads may share it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, drawn: str) -> None:
         self.path = path
+        self._drawn = drawn
         self._connection = connection
         self._guard = threading.Lock()
 
@@ -93,7 +94,7 @@ class VoteStore:
         except UsageError:
             connection.close()
             raise
-        return cls(path, connection)
+        return cls(path, connection, ballots.drawn)
 
     def enrol(self, names: Iterable[str]) -> dict[str, str]:
         """Each rater's secret: made once, kept, so that links outlive the server. `UsageError` for unfit names."""
@@ -115,10 +116,11 @@ class VoteStore:
         self._write([vote])
 
     def bring(self, votes: Sequence[Vote]) -> int:
-        """Add those that are not there already, in one transaction; returns how many that were. Their raters need no
-        link."""
-        there = {(vote.rater, vote.case, vote.pair): vote.choice for vote in self.cast_so_far()}
-        new = [vote for vote in votes if there.get((vote.rater, vote.case, vote.pair)) != vote.choice]
+        """Add those that are not there already, in one transaction; returns how many that were. Of several on one pair
+        the last one counts, and one older than what stands is none. Their raters need no link."""
+        there = {(vote.rater, vote.case, vote.pair): vote for vote in self.cast_so_far()}
+        brought = {(vote.rater, vote.case, vote.pair): vote for vote in votes}
+        new = [vote for place, vote in brought.items() if _is_news(vote, there.get(place))]
         self.enrol(dict.fromkeys(vote.rater for vote in votes))
         self._write(new)
         return len(new)
@@ -128,6 +130,11 @@ class VoteStore:
         with self._guard:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
+                if _drawn(self._connection) != self._drawn:  # nobody had voted, and others were opened meanwhile
+                    self._connection.execute("ROLLBACK")
+                    raise StoppedError(
+                        f"{self.path} is for other ballots now.", reason="ballots", hint="Start smile vote again."
+                    )
                 self._connection.executemany(
                     'INSERT INTO votes (rater, at, "case", pair, choice) VALUES (?, ?, ?, ?, ?)', rows
                 )
@@ -157,6 +164,25 @@ class VoteStore:
         self.close()
 
 
+def _is_news(vote: Vote, standing: Vote | None) -> bool:
+    if standing is None:
+        return True
+    return vote.choice != standing.choice and (not vote.at or vote.at > standing.at)
+
+
+def keep_voted(votes: Path, drawn: str) -> None:
+    """Raises `UsageError` when `votes` holds votes on other ballots than those of the draw `drawn`: without their
+    ballots and their key nobody could count them any more."""
+    if not votes.is_file() or not votes.stat().st_size:
+        return
+    there = read_votes(votes)
+    if there.drawn != drawn and there.votes:
+        raise UsageError(
+            f"{votes} holds {len(there.votes):,} votes on the ballots that are there: they are not replaced.",
+            hint="Name another place, or move the votes away together with their ballots and key.",
+        )
+
+
 def _prepare(connection: sqlite3.Connection, path: Path, drawn: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
@@ -164,6 +190,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, drawn: str) -> None:
             connection.execute(statement)
         connection.execute("INSERT INTO meta VALUES ('drawn', ?)", (drawn,))
         connection.execute(f"PRAGMA user_version = {VERSION}")
+    elif connection.execute("SELECT count(*) FROM votes").fetchone() == (0,):  # nobody voted on those before
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'drawn'", (drawn,))
     connection.execute("COMMIT")
     if _drawn(connection) != drawn:
         raise UsageError(

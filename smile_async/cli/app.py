@@ -1,6 +1,11 @@
 """`smile`: the command line. Parse, call one function, print; exceptions become a message and an exit code here."""
 
+import os
 import sys
+
+# pydantic looks through the metadata of every installed package for plugins: up to a tenth of a second in a large
+# environment, for each command. A command of ours needs none; who uses the library from Python has theirs.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 

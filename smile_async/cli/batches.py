@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smile_async.cli.flags import EndpointFlags, LimitFlags, OutputFlags, RowFlags, grouped, option
+from smile_async.cli.flags import EndpointFlags, LimitFlags, OutputFlags, SourceFlags, grouped, option
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def submit(
         int | None, option(BATCHES, "prompt tokens that may wait at the server at once; default any", metavar="N")
     ] = None,
     endpoint: EndpointFlags,
-    rows: RowFlags,
+    rows: SourceFlags,
     limits: LimitFlags,
     output: OutputFlags,
 ) -> None:
@@ -158,7 +158,7 @@ def export(
     most_rows: Annotated[int | None, option(BATCHES, "requests in the file; default all", metavar="N")] = None,
     overwrite: Annotated[bool, option(BATCHES, "replace what is there", "--overwrite")] = False,
     endpoint: EndpointFlags,
-    rows: RowFlags,
+    rows: SourceFlags,
     limits: LimitFlags,
     output: OutputFlags,
 ) -> None:
@@ -201,7 +201,7 @@ def import_(
 
 
 def _asked(
-    where: list[str], endpoint: EndpointFlags, rows: RowFlags, limits: LimitFlags, output: OutputFlags
+    where: list[str], endpoint: EndpointFlags, rows: SourceFlags, limits: LimitFlags, output: OutputFlags
 ) -> "tuple[str | None, Path, Sequence[Endpoint], Options]":
     """Source, run, endpoint and options: as told, or, for a run alone, as it was started but for what is told."""
     from smile_async.batch.sending import batch_prices
@@ -214,7 +214,8 @@ def _asked(
     if len(where) == 2:
         settings = settings_from(output.config)
         source = None if where[0] == "-" else where[0]
-        return source, run, endpoints_from(settings, endpoint), options_from(settings, endpoint, rows, limits)
+        options = replace(options_from(settings, endpoint, rows, limits), add_source=rows.add)
+        return source, run, endpoints_from(settings, endpoint), options
     prices = batch_prices(run)
     source, provider, options = taken_up(
         run,

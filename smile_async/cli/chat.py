@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,7 +99,8 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
                 language="zh" if (talk.language or language_of(os.environ)) == "zh" else "en",
                 read=_reader(),
                 out=sys.stdout,
-                notify=to_stderr,
+                notify=_tell,
+                columns=lambda: get_terminal_size().columns if sys.stdout.isatty() else None,
                 transcript=talk.transcript,
                 runner=runner,
             )
@@ -106,6 +109,13 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
             runner.run(whom.__aexit__(None, None, None))
     if talking.failed and not sys.stdin.isatty():  # a script must hear of answers that did not come
         raise typer.Exit(4)
+
+
+def _tell(text: str) -> None:
+    """A notice; in a terminal in lines of its width."""
+    from smile_async.chatbot.wrapping import wrapped
+
+    to_stderr(wrapped(text, get_terminal_size().columns) if sys.stderr.isatty() else text)
 
 
 def _whom(
@@ -153,7 +163,11 @@ def _system(told: str) -> str:
 
 
 def _reader() -> Callable[[], str]:
-    """Lines of the terminal, with its editing keys and history of this session; of a pipe, without a prompt."""
+    """Lines of the terminal, with its editing keys and history of this session; of a pipe, without a prompt. Bytes that
+    are no text, and answers that a terminal of another encoding cannot show, get a sign in their place."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not sys.stdin.isatty():
         return _piped
     with suppress(ImportError):  # Windows has none

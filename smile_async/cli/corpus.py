@@ -101,6 +101,7 @@ def sample(
 
 
 HF = "Of --format hf"
+PLAIN = ("jsonl", "smilechat")  # dialogues as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,10 @@ def export(
     ] = None,
     topics: Annotated[
         Path | None,
-        typer.Option(help="labels that go with the dialogues, crisis too: of smile topics annotate", metavar="RUN"),
+        typer.Option(
+            help="labels that go with the dialogues, crisis too: of smile topics annotate; not in smilechat",
+            metavar="RUN",
+        ),
     ] = None,
     dataset: DatasetFlags,
     overwrite: Overwrite = False,
@@ -159,6 +163,11 @@ def export(
     given = [name for name, value in asdict(dataset).items() if value is not None]
     if given and kind != "hf":
         raise typer.BadParameter(f"belongs to --format hf, not {format}", param_hint=f"--{given[0]}")
+    unused = {"--system": system is not None and kind in PLAIN, "--topics": topics is not None and kind == "smilechat"}
+    if flag := next((name for name, is_unused in unused.items() if is_unused), None):
+        raise typer.BadParameter(
+            f"--format {kind} has no place for it; see --help for those that have", param_hint=flag
+        )
     opened = open_corpus(corpus, roles=role_map(roles))
     if topics is not None:
         opened = _labelled(opened, topics)
@@ -173,19 +182,22 @@ def export(
 
 
 def _labelled(opened: "Corpus", topics: Path) -> "Corpus":
+    from smile_async.analysis.digests import told
     from smile_async.analysis.topics import read_annotation, with_topics
 
     annotation = read_annotation(topics)
-    known = {row_id for row_id, _ in annotation.rows}
-    labelled = [record.row_id in known for record in opened]
-    if labelled and not any(labelled):
+    fates = annotation.fates(opened, opened.roles)
+    if fates and not fates["same"] + fates["unchecked"]:
         raise UsageError(
-            f"{topics} has labels of other dialogues: no row of {opened.path} is among them.",
+            f"{topics} has labels of other dialogues: none of those in {opened.path} is among them"
+            + (", though some have their ids." if fates["changed"] else "."),
             hint="Annotate this corpus: smile topics annotate CORPUS RUN.",
         )
-    if unlabelled := labelled.count(False):
-        sys.stderr.write(f"{unlabelled:,} of {len(labelled):,} rows have no label in {topics}\n")
-    return replace(opened, read=lambda: with_topics(opened, annotation))
+    lines = told(fates, "labels", topics, f"smile topics annotate {opened.path} {topics}")
+    if unlabelled := fates["missing"]:
+        lines.append(f"{unlabelled:,} of {sum(fates.values()):,} rows have no label in {topics}")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return replace(opened, read=lambda: with_topics(opened, annotation, opened.roles))
 
 
 def _write_dataset(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,17 +113,18 @@ def compare(
     from smile_async.analysis.comparison import compare as side_by_side
     from smile_async.analysis.comparison import topics_of, vectors_of
     from smile_async.analysis.sets import open_set
-    from smile_async.analysis.study_folder import is_study
     from smile_async.analysis.tokenization import load_tokenizer
+    from smile_async.study_folder import CORPORA, is_study
 
     _one_form(json=json, csv=csv, markdown=markdown)
     cut = load_tokenizer(tokenizer)
     embedded = dict(_named(vectors or [], "NAME=FOLDER", "--vectors"))
     annotated = dict(_named(topics or [], "NAME=FOLDER", "--topics"))
-    studies, others = [one for one in sets if is_study(one)], [one for one in sets if not is_study(one)]
+    studies = [one for one in sets if is_study(one, CORPORA)]
+    others = [one for one in sets if one not in studies]
     opened = [open_set(path, name=name) for name, path in _named(others, "NAME=CORPUS")]
     drawn = _drawn(opened, sample, seed)
-    held, labels = vectors_of(drawn, embedded), topics_of(drawn, annotated)
+    held, labels = vectors_of(drawn, embedded, _note), topics_of(drawn, annotated, _note)
     for out in studies:
         theirs, more_held, more_labels = _of_study(out, sample, seed)
         drawn, held, labels = [*theirs, *drawn], more_held | held, more_labels | labels
@@ -133,6 +135,10 @@ def compare(
         _write_csv(("set", "measure", "value"), _measures(found))
     else:
         _print(_tables(found, wide=markdown), markdown=markdown)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _named(given: Sequence[str], form: str, flag: str | None = None) -> list[tuple[str, str]]:
@@ -212,7 +218,8 @@ def _table_5(own: Sequence["OwnDistinct"]) -> "Table":
 
 
 def _tables(found: "Comparison", *, wide: bool) -> list["Table"]:
-    tables = [_table_1([(one.name, one.lexical) for one in found.sets], wide=wide), _statistics(found)]
+    first = replace(_table_1([(one.name, one.lexical) for one in found.sets], wide=wide), notes=found.notes)
+    tables = [first, _statistics(found)]
     if any(one.own for one in found.sets):
         tables += [_figure_4(found), _beyond(found)]
     if any(one.pairs for one in found.sets):
@@ -304,7 +311,8 @@ def _table_2(found: "Comparison") -> "Table":
         if (told := one.topics)
     )
     note = "Occurrence entropy in bits, as the paper's; normalised: Shannon's, of the 60."
-    return Table("Table 2: entropy of dialogue topics", columns, rows, (note,))
+    read = tuple(f"{one.name}: {one.topics.note}" for one in found.sets if one.topics and one.topics.note)
+    return Table("Table 2: entropy of dialogue topics", columns, rows, (note, *read))
 
 
 def _decimal(value: float | None, digits: int) -> str:

@@ -1,12 +1,13 @@
 """smile embed: the texts of a corpus as vectors."""
 
 from collections.abc import Awaitable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
+from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, WhomFlags, grouped
 from smile_async.cli.following import Outcome, as_typed, follow_run
 from smile_async.errors import CorpusError
 
@@ -39,9 +40,9 @@ def embed(
         int | None, typer.Option(min=1, metavar="N", help="shorter vectors, where the model can (text-embedding-3)")
     ] = None,
     encoding: Annotated[str, typer.Option(help="how the server sends vectors: base64 or float")] = "base64",
-    asking: AskFlags,
+    whom: WhomFlags,
     limits: LimitFlags,
-    again: AgainFlags,
+    again: CorpusFlags,
     output: OutputFlags,
     observers: ObserverFlags,
 ) -> None:
@@ -67,7 +68,7 @@ def embed(
     from smile_async.cli.settings import settings_from, task_options
     from smile_async.tasks import Keeping
 
-    settings = settings_from(output.config)
+    settings, asking = settings_from(output.config), AskFlags(**asdict(whom))
     at = _endpoints(settings, asking)
     local = at[0].provider == "local"
     kinds, sent = _one_of(what, "--what", ("both", "qa", "dialogue")), _one_of(encoding, "--encoding", ENCODINGS)
@@ -77,7 +78,7 @@ def embed(
         "max_characters": max_characters,
         "batching": Batching(batch_size or (TEXTS_LOCAL if local else TEXTS), CHARACTERS),
         "embeddings": Embeddings(sent, dimensions),
-        "options": task_options(settings, asking, limits),
+        "options": replace(task_options(settings, asking, limits), add_source=again.add),
         "keeping": Keeping(command=as_typed(), source=str(corpus.absolute())),
     }
 

@@ -1,6 +1,8 @@
 """`smile evaluate`: automatic metrics of several systems' responses (Table 5)."""
 
 import sys
+from csv import writer
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +13,8 @@ from smile_async.cli.flags import grouped
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
-    from smile_async.chatbot.evaluation import Evaluation, Figure, Scorer
+    from smile_async.chatbot.evaluation import Evaluation, Scorer
 
-NAMES = {"meteor": "METEOR", "rouge-l": "ROUGE-L", "bert-score": "BERTScore"}
 MISSING = ("refuse", "empty", "skip")
 
 
@@ -90,13 +91,10 @@ def named_files(responses: list[str]) -> dict[str, Path]:
 
 def _text(found: "Evaluation") -> str:
     """Table 5, in percent, with what of the differences to the first system the intervals allow to say."""
-    names = list(found.systems[0].figures)
-    rows = [["", *(one.name for one in found.systems)]]
-    for metric in names:
-        rows.append([NAMES.get(metric, metric).replace("bert-score", "BERTScore")])
-        rows[-1] += [_cell(one.figures[metric], one.differences.get(metric)) for one in found.systems]
-    rows.append(["corpus BLEU-4", *(f"{100 * one.corpus_bleu:.2f}" for one in found.systems)])
-    rows.append(["characters", *(f"{one.length:.1f}" for one in found.systems)])
+    from smile_async.chatbot.study_tables import table_5
+
+    (_, *names), metrics = table_5(found.as_json())
+    rows = [("", *names), *metrics]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{found.cases:,} cases, tokens: {found.tokens}; percent, with 95 % intervals of a bootstrap over cases"]
     lines += [
@@ -109,17 +107,13 @@ def _text(found: "Evaluation") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(figure: "Figure", difference: "Figure | None") -> str:
-    sign = "" if difference is None else "+" if difference.low > 0 else "-" if difference.high < 0 else " "
-    return f"{100 * figure.mean:5.2f} ({100 * figure.low:.2f}-{100 * figure.high:.2f}){sign}"
-
-
 def _csv(found: "Evaluation") -> str:
-    lines = ["system,metric,mean,low,high,cases"]
+    text = StringIO()
+    table = writer(text, lineterminator="\n")
+    table.writerow(("system", "metric", "mean", "low", "high", "cases"))
     for one in found.systems:
-        lines += [
-            f"{one.name},{metric},{figure.mean:.6f},{figure.low:.6f},{figure.high:.6f},{figure.counted}"
-            for metric, figure in one.figures.items()
-        ]
-        lines.append(f"{one.name},corpus-bleu-4,{one.corpus_bleu:.6f},,,{found.cases}")
-    return "\n".join(lines) + "\n"
+        for metric, figure in one.figures.items():
+            numbers = (f"{number:.6f}" for number in (figure.mean, figure.low, figure.high))
+            table.writerow((one.name, metric, *numbers, figure.counted))
+        table.writerow((one.name, "corpus-bleu-4", f"{one.corpus_bleu:.6f}", "", "", found.cases))
+    return text.getvalue()

@@ -28,7 +28,7 @@ OBSERVERS = "Observers"
 
 
 @dataclass(frozen=True, slots=True)
-class AskFlags:
+class WhomFlags:
     """Whom to ask, for any task."""
 
     provider: Annotated[
@@ -46,6 +46,12 @@ class AskFlags:
     api_key_env: Annotated[
         str | None, option(ASK, "environment variable with the key; default OPENAI_API_KEY, ...", metavar="NAME")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskFlags(WhomFlags):
+    """And how, where words are asked for."""
+
     temperature: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
     top_p: Annotated[float | None, option(ASK, "overrides the recipe's or the task's own")] = None
     max_tokens: Annotated[int | None, option(ASK, "most tokens an answer may have")] = None
@@ -86,6 +92,13 @@ class RowFlags:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFlags(RowFlags):
+    """Where the rows go into a run."""
+
+    add: Annotated[bool, option(ROWS, "SOURCE is another one than RUN was made of: have both in RUN", "--add")] = False
+
+
+@dataclass(frozen=True, slots=True)
 class LimitFlags:
     rpm: Annotated[float | None, option(LIMITS, "requests a minute", metavar="N")] = None
     tpm: Annotated[float | None, option(LIMITS, "tokens a minute, prompt and answer together", metavar="N")] = None
@@ -119,6 +132,13 @@ class AgainFlags:
     retry: Annotated[bool, option(LIMITS, "also ask again for what was set aside, with fresh budgets", "--retry")] = (
         False
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFlags(AgainFlags):
+    """For tasks over the dialogues of a corpus."""
+
+    add: Annotated[bool, option(ROWS, "CORPUS is another one than RUN was made of: have both in RUN", "--add")] = False
 
 
 @dataclass(frozen=True, slots=True)

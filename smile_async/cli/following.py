@@ -65,10 +65,10 @@ def follow_run(
 
 
 def as_typed() -> str:
-    """This command line, to be called again: without what asks for another chance, and without a key in an address."""
+    """This command line, to be called again: without what is meant for once, and without a key in an address."""
     from smile_async.notes import without_key
 
-    typed = [one for one in sys.argv[1:] if one != "--retry"]
+    typed = [one for one in sys.argv[1:] if one not in ("--retry", "--add")]
     return shlex.join(["smile", *(without_key(one) if "://" in one and "?" in one else one for one in typed)])
 
 

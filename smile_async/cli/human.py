@@ -73,6 +73,7 @@ def ballot(
     smile ballot cases.jsonl baseline=base.jsonl tuned=tuned.jsonl --reference golden -o study.json
     """
     from smile_async.chatbot.ballots import draw, read_cases, read_responses, references, write_ballots
+    from smile_async.chatbot.votes import keep_voted
     from smile_async.cli.evaluate import named_files
 
     told = read_cases(cases)
@@ -83,6 +84,7 @@ def ballot(
         systems[name] = read_responses(file)
     drawn = draw(told, systems, count=count, seed=seed, ties=ties)
     key = key or _beside(out, KEY)
+    keep_voted(_beside(out, VOTES), drawn.ballots.drawn)
     write_ballots(drawn, out, key, overwrite=overwrite)
     result = {
         "ballots": str(out), "key": str(key), "drawn": drawn.ballots.drawn, "cases": len(drawn.ballots.ballots),
@@ -138,7 +140,8 @@ def vote(
 @grouped
 def tally(
     votes: Annotated[
-        list[Path], typer.Argument(metavar="VOTES...", help="what smile vote kept; several are counted as one")
+        list[Path],
+        typer.Argument(metavar="VOTES...", help="what smile vote kept, or the ballots beside it; several are one"),
     ],
     *,
     key: Annotated[Path | None, typer.Option(help="the key; default NAME.key.json beside NAME.votes.sqlite3")] = None,
@@ -162,8 +165,9 @@ def tally(
     from smile_async.chatbot.tally import tally as count
     from smile_async.chatbot.votes import read_votes
 
-    casts = [read_votes(path) for path in votes]
-    counted = count(read_key(key or _key_of(votes[0])), casts, raters=rater or (), seed=seed, resamples=resamples)
+    stores = [_votes_of(path) for path in votes]
+    casts = [read_votes(path) for path in stores]
+    counted = count(read_key(key or _key_of(stores[0])), casts, raters=rater or (), seed=seed, resamples=resamples)
     if figure is not None:
         from smile_async.chatbot.tally_figure import draw_figure
 
@@ -173,6 +177,12 @@ def tally(
         print_json(_told(counted))
     else:
         sys.stdout.write(_table(counted) if csv else _tally_text(counted))
+
+
+def _votes_of(path: Path) -> Path:
+    """The votes on ballots that were named in their place."""
+    beside = _beside(path, VOTES)
+    return beside if path.suffix == ".json" and beside.is_file() else path
 
 
 def _key_of(votes: Path) -> Path:

@@ -75,10 +75,9 @@ def report(
 
     Works while the run goes on. The page needs no network and quotes dialogues: --samples 0 leaves them out.
     """
-    from smile_async.analysis.drawing import draw_report
+    from smile_async.analysis.drawing import default_page, draw_report
 
-    name = corpus.resolve().name
-    page = out or Path(f"{name if corpus.is_dir() else name.partition('.')[0]}-report.html")
+    page = out or default_page(corpus)
     drawn = draw_report(
         corpus, page, figures=figures, language=lang, wanted=shown.wanted, roles=role_map(roles),
         tokenizer=analyses.tokenizer, vectors=analyses.vectors, topics=analyses.topics, overwrite=overwrite,

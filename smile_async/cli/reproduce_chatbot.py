@@ -107,7 +107,8 @@ def reproduce_chatbot(
     Qwen/Qwen2.5-7B-Instruct
 
     OUT/tables.md and OUT/results.json hold what was found. Steps whose inputs and results are unchanged are not done
-    again (OUT/study.json says by what). The people's part: smile vote OUT/ballots.json, then smile tally.
+    again (OUT/study.json says by what). The people's part: smile vote OUT/ballots.json, then
+    smile tally OUT/ballots.votes.sqlite3.
     """
     from smile_async.chatbot.study import StudyWatch
     from smile_async.chatbot.study import reproduce_chatbot as carried_out
@@ -187,4 +188,5 @@ def _print(report: "StudyReport") -> None:
         tables.append(Table("Table 5", columns, rows, study_tables.notes(told)))
     print_tables(tables)
     if told["steps"].get("ballots", {}).get("cases"):
-        sys.stderr.write(f"Have people judge: smile vote {report.folder}/ballots.json, then smile tally\n")
+        ballots = f"{report.folder}/ballots"
+        sys.stderr.write(f"Have people judge: smile vote {ballots}.json, then smile tally {ballots}.votes.sqlite3\n")

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smile_async.cli.flags import EndpointFlags, LimitFlags, ObserverFlags, OutputFlags, RowFlags, grouped
+from smile_async.cli.flags import EndpointFlags, LimitFlags, ObserverFlags, OutputFlags, SourceFlags, grouped
 from smile_async.cli.following import follow_run
 from smile_async.cli.show import print_json
 from smile_async.cli.state import RunFolder
@@ -41,7 +42,7 @@ def generate(
     ],
     run: RunFolder,
     endpoint: EndpointFlags,
-    rows: RowFlags,
+    rows: SourceFlags,
     limits: LimitFlags,
     output: OutputFlags,
     observers: ObserverFlags,
@@ -58,7 +59,7 @@ def generate(
     from smile_async.pipeline import generate_corpus
 
     settings = settings_from(output.config)
-    options = options_from(settings, endpoint, rows, limits, salvage)
+    options = replace(options_from(settings, endpoint, rows, limits, salvage), add_source=rows.add)
     at = endpoints_from(settings, endpoint)
     given = None if source == "-" else source
 

@@ -103,8 +103,14 @@ def simulate(
 
     smile simulate --limit requests=600 --limit tokens=300000 --fault server-error=0.02 --breach bad-start=0.01
 
-    Flags that take NAME=VALUE may be repeated; a wrong name is answered with those that there are. GET /stats tells
-    what the server counted.
+    It answers chats (whole or streamed), embeddings, Anthropic's Messages, Azure's paths and OpenAI's batches. A prompt
+    for topics is answered with topics, a conversation with its next turn, any other with a dialogue. Flags that take
+    NAME=VALUE may be repeated. GET /stats tells what the server counted.
+
+    Faults: rate-limited, rate-limited-bare, server-error, bad-gateway, unavailable, content-filter, filtered-answer,
+    reset, cut-body, hang, broken-json, empty-choices, empty-content, truncated, refusal, refusal-text, slow,
+    blank-lines. Breaches: bad-start, no-separator, bad-speaker, english-tail, too-few-turns, repetition.
+    docs/simulation.md says what each does.
     """
     from smile_async.simulate import run_server
     from smile_async.simulate.settings import read_settings, settings_with

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -9,7 +10,7 @@ import typer
 import typer.core
 
 from smile_async.cli.figures import printable
-from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
+from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
 from smile_async.cli.following import Outcome, as_typed, follow_run
 from smile_async.cli.show import print_json
 
@@ -51,7 +52,7 @@ def annotate(
     language: Annotated[str, typer.Option(help="of prompt and topics: zh or en")] = "zh",
     asking: AskFlags,
     limits: LimitFlags,
-    again: AgainFlags,
+    again: CorpusFlags,
     output: OutputFlags,
     observers: ObserverFlags,
 ) -> None:
@@ -69,7 +70,8 @@ def annotate(
     if language not in ("zh", "en"):
         raise typer.BadParameter(f"{language!r}: zh or en", param_hint="--language")
     settings = settings_from(output.config)
-    at, options, opened = endpoints_from(settings, asking), task_options(settings, asking, limits), open_corpus(corpus)
+    at, opened = endpoints_from(settings, asking), open_corpus(corpus)
+    options = replace(task_options(settings, asking, limits), add_source=again.add)
 
     def running(seen: "Following") -> Awaitable["RunReport"]:
         return annotate_topics(
@@ -138,6 +140,8 @@ def _summary(table: "TopicTable") -> list[str]:
     ]
     if table.crisis_near:
         lines.append(f"           {table.crisis_near:,} more are near one: look at them")
+    if table.note:
+        lines.append(f"read       {table.note}")
     near = [f"{printable(told)} {count:,}" for told, count in list(table.near_misses.items())[:MOST_NEAR]]
     return lines + ([f"near       {', '.join(near)}"] if near else [])
 

@@ -216,6 +216,11 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, raw
 
 
 def escaped(text: str) -> str:
-    """Text from outside as Markdown that shows it and nothing else, on one line."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*_<>\[\]|#&])", r"\\\1", one_line)
+    """Text from outside as Markdown that shows it and nothing else, on one line; as GitHub and Hugging Face read it.
+
+    A backslash does not keep them from formulas ($), mentions and mail addresses (@) and emoji (:smile:), which they
+    look for in what was rendered: a sign that stands in an element of its own is none of these.
+    """
+    one_line = re.sub(r"([\\`*_<>\[\]|#&~])", r"\\\1", " ".join(text.split()))
+    unlinked = re.sub(r"\b(www)(?=\.)", r"\1\\", one_line.replace("://", "\\://"), flags=re.IGNORECASE)
+    return re.sub(r"(\$|@(?=\w)|:(?=[\w+-]+:))", r"<span>\1</span>", unlinked)

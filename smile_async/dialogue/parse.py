@@ -17,7 +17,6 @@ What counts, exactly:
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import eq
 from typing import Literal
 
@@ -33,6 +32,7 @@ from smile_async.dialogue.rules import (
     english_words,
     refusal_in,
 )
+from smile_async.values import light
 
 Flag = Literal["non-alternating", "speaker-inside"]
 """Remarks that do not reject: somebody speaks twice in a row; an utterance holds a speaker's label and colon."""
@@ -40,7 +40,7 @@ Flag = Literal["non-alternating", "speaker-inside"]
 _WRITTEN_BREAK = re.compile(r"\\+n")
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Valid:
     """A dialogue that breaks no rule, as what was said in order: a model of it costs more than to judge it."""
 
@@ -55,7 +55,7 @@ class Valid:
         return Dialogue.model_validate({"utterances": utterances})
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class _Answer:
     """`lines` as they were written; `spoken` is what would be kept of them (empty when nobody speaks)."""
 

@@ -1,9 +1,10 @@
 """Tokens before they are known. Learns from replies: no tokenizer, any model, any language."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from smile_async.engine.job import Request, Usage
+from smile_async.values import light
 
 MEMORY = 500  # replies: older ones fade, so that a change of model or of source is followed
 FIRST_TOKENS_PER_CHARACTER = 1.0  # of a prompt: what a Chinese character costs at most tokenizers, or a bit more
@@ -12,7 +13,7 @@ TEMPLATE = 16  # tokens that a chat template adds to a message, at most
 MOST_COMPLETION = 4_096  # tokens of an answer in a run with a budget that names no `max_tokens`
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Expected:
     """Tokens that a request will probably cost."""
 

@@ -4,20 +4,21 @@ A row's events are sent when its commit is done, so that what they say survives 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from smile_async.engine.job import Usage
+from smile_async.values import light
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Event:
     """`name` is the dotted fact that the log prints."""
 
     name: ClassVar[str] = "event"
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class RunStarted(Event):
     """`accepted`, `set_aside`, `pending`: rows, as an earlier part of the run left them; `reasons`: those set aside."""
 
@@ -28,7 +29,7 @@ class RunStarted(Event):
     reasons: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class SourceRead(Event):
     """The source is exhausted: `rows` is the exact number of rows of the run."""
 
@@ -36,7 +37,7 @@ class SourceRead(Event):
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class AttemptFailed(Event):
     """An attempt brought no reply. `kind` is unknown when nobody waited for the answer; `took` in seconds from when it
     left; `perhaps_usd` is the most that it may have cost."""
@@ -52,7 +53,7 @@ class AttemptFailed(Event):
     perhaps_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class ReplyRejected(Event):
     """A reply that was paid for broke a rule. `took` in seconds from when the request left; `model` as the server
     named it."""
@@ -69,7 +70,7 @@ class ReplyRejected(Event):
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class JobRequeued(Event):
     """The row will be asked again, `wait_s` seconds from now."""
 
@@ -79,7 +80,7 @@ class JobRequeued(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class RowAccepted(Event):
     """A reply kept every rule. `took` and `model` as in `ReplyRejected`."""
 
@@ -94,7 +95,7 @@ class RowAccepted(Event):
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class RowSetAside(Event):
     name: ClassVar[str] = "row.set-aside"
     row: str
@@ -102,7 +103,7 @@ class RowSetAside(Event):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Held(Event):
     """Nobody starts at `endpoint` for `seconds`."""
 
@@ -112,7 +113,7 @@ class Held(Event):
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Paused(Event):
     """Somebody paused the run, or let it go on: while `paused` nothing starts."""
 
@@ -120,7 +121,7 @@ class Paused(Event):
     paused: bool
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class LimitChanged(Event):
     """A limit of an endpoint is another one now: `what` is in-flight, rate (requests a second) or a limit's name.
 
@@ -135,7 +136,7 @@ class LimitChanged(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class EndpointRested(Event):
     """An endpoint brings no replies: its rows go elsewhere, and it is tried again in `seconds` (infinite: never)."""
 
@@ -145,7 +146,7 @@ class EndpointRested(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Gauge:
     """One limit of one endpoint and how much of it is in use. `period` in seconds; None: at any one time."""
 
@@ -156,7 +157,7 @@ class Gauge:
     period: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Pulse(Event):
     """The gauges, read now and then for a display. `binding` is what the next request waits for (empty: nothing yet),
     `waited` seconds by what was waited for so far, `held` the seconds that everybody still waits."""
@@ -175,7 +176,7 @@ class Pulse(Event):
     paused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Draining(Event):
     """No new request starts; `in_flight` are waited for."""
 
@@ -184,7 +185,7 @@ class Draining(Event):
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class RunEnded(Event):
     """`state` is done or stopped; `reason` is empty when done."""
 

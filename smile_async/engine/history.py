@@ -10,15 +10,16 @@ from smile_async.engine.account import ACCEPTED
 
 
 class Attempted(NamedTuple):
-    """An attempt that ended, or one under way (`took` None, `verdict` empty). `paid`: a reply arrived. Tokens of prompt
-    and completion together, 0 where none were counted."""
+    """An attempt that ended, or one under way (`took` None, `verdict` empty). `paid`: a reply arrived. Tokens are 0
+    where none were counted."""
 
     sent_at: float
     took: float | None
     endpoint: str
     verdict: str
     paid: bool
-    tokens: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ class AcceptedRow:
 def attempts_in_time(connection: sqlite3.Connection) -> Iterator[Attempted]:
     """Every attempt by the time at which it was sent (the wall clock's)."""
     rows = connection.execute(
-        """SELECT sent_at, took, endpoint, verdict, paid, coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)
+        """SELECT sent_at, took, endpoint, verdict, paid, coalesce(prompt_tokens, 0), coalesce(completion_tokens, 0)
            FROM attempts
-           UNION ALL SELECT sent_at, NULL, endpoint, '', 0, 0 FROM flights ORDER BY 1"""
+           UNION ALL SELECT sent_at, NULL, endpoint, '', 0, 0, 0 FROM flights ORDER BY 1"""
     )
     yield from map(Attempted._make, rows)
 

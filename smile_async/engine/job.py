@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from smile_async.engine.kinds import FATAL, PERHAPS_BILLED, REFUSED, FailureKind
+from smile_async.values import light
 
 __all__ = [
     "FATAL",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Message:
     """One chat message; `role` is system, user or assistant."""
 
@@ -32,7 +33,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Request:
     """What to ask, before any provider's dialect.
 
@@ -49,7 +50,7 @@ class Request:
         object.__setattr__(self, "characters", sum([len(message.content) for message in self.messages]))
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Usage:
     """Tokens as the server counted them: of the completion, `reasoning_tokens` were thoughts, of the prompt,
     `cached_tokens` came from the server's cache."""
@@ -64,7 +65,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class LimitWord:
     """What the server said about one of its limits; None where it said nothing.
 
@@ -81,14 +82,14 @@ class LimitWord:
     reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class ServerPace:
     """What the server's headers said about its limits, at least one; the same may be limited for several periods."""
 
     limits: tuple[LimitWord, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Reply:
     """An answer that arrived whole. It was paid for, so it is kept, whatever the task thinks of it.
 

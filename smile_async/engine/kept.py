@@ -14,6 +14,12 @@ def accepted_items(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]
         yield attempt, bytes(item)
 
 
+def asked_items(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """The items of all rows that could be read, whatever became of them, in the source's order."""
+    for (item,) in connection.execute("SELECT item FROM rows WHERE item IS NOT NULL ORDER BY ordinal"):
+        yield bytes(item)
+
+
 def reply_text(connection: sqlite3.Connection, attempt: int) -> str:
     """The text of a reply that is there."""
     found = connection.execute("SELECT text FROM replies WHERE attempt = ?", (attempt,)).fetchone()

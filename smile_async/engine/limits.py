@@ -36,7 +36,8 @@ class BudgetSpentError(Exception):
 
 @dataclass(slots=True, eq=False)  # not frozen: that makes one three times as dear, and thousands a second are made
 class Admission:
-    """What one attempt took at the gate. `number` counts admissions of this process from 1."""
+    """What one attempt took at the gate. `number` counts admissions of this process from 1; `cost_usd` is None until
+    it is settled."""
 
     number: int
     at: float
@@ -44,6 +45,7 @@ class Admission:
     ceiling_usd: float
     lane: Lane
     taken: Taken
+    cost_usd: float | None = None
 
 
 class Gate:
@@ -201,8 +203,10 @@ class Gate:
 
         `usage` None: the server counted nothing. Then a reply (`replied`) costs its ceiling, one that was `perhaps`
         billed may have cost it, which stays reserved and is returned, and others cost nothing; only a `refused` one
-        gives its tokens back to the window.
+        gives its tokens back to the window. What was settled before (a bug came after it) stays as it was.
         """
+        if admission.cost_usd is not None:
+            return admission.cost_usd
         lane = admission.lane
         lane.settle(admission.taken, usage, refused=refused, late=perhaps)
         self.reserved_usd -= admission.ceiling_usd
@@ -217,6 +221,7 @@ class Gate:
         elif perhaps:
             cost = admission.ceiling_usd
             self.perhaps_usd += cost
+        admission.cost_usd = cost
         self.wake()
         return cost
 
@@ -287,6 +292,13 @@ class Gate:
         assert self.budget_usd is not None
         spoken_for = self.spent_usd + self.perhaps_usd + self.reserved_usd
         return tuple([lane for lane in self.usable if spoken_for + self._ceiling(lane, request) <= self.budget_usd])
+
+    def payable(self, request: Request) -> tuple[Lane, ...]:
+        """Endpoints at which the request could be paid for once nothing is in flight: others are none to wait for."""
+        if self.budget_usd is None:
+            return self.usable
+        left = self.budget_usd - self.spent_usd - self.perhaps_usd
+        return tuple([lane for lane in self.usable if self._ceiling(lane, request) <= left])
 
     def _full(self) -> Wait | None:
         """What holds every endpoint back at once."""

@@ -4,14 +4,15 @@ are asked alone, when there is nothing else."""
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any, Generic
 
 from smile_async.engine.task import Amended, Item
+from smile_async.values import light
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Job(Generic[Item]):
     """One row on its way. `ordinal` is its place in the run (from 0), `replies` and `failures` what it cost so far.
 

@@ -10,47 +10,31 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from smile_async.engine import events
 from smile_async.engine.account import LOST
-from smile_async.engine.blame import Circumstances, blame, elsewhere
+from smile_async.engine.attempt import Attempt
+from smile_async.engine.consequences import Consequences
 from smile_async.engine.estimate import bounded
 from smile_async.engine.feed import Feed
-from smile_async.engine.job import PERHAPS_BILLED, REFUSED, Failure, FailureKind, Reply, Request
+from smile_async.engine.job import Failure, Reply, Request
 from smile_async.engine.lane import Lane
 from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.limits import Admission, BudgetSpentError, Gate, NoRoomThereError
 from smile_async.engine.queue import Job, JobQueue
 from smile_async.engine.retry import (
-    CHARGED,
-    ROW_FINAL,
-    STUBBORN,
-    Again,
-    Decision,
-    SetAside,
     StopRun,
-    after_failure,
-    after_rejection,
 )
 from smile_async.engine.settlement import (
-    TASK_ERROR,
     Settled,
     attempt_record,
-    note_model,
-    set_aside,
-    settle_failure,
-    settle_reply,
 )
-from smile_async.engine.task import Item, Rejected, Task, Value
+from smile_async.engine.task import Item, Task, Value
 from smile_async.settings import RetryPolicy
 
 INTERRUPTED = "interrupted"
-ANOTHER_FIRST = 0.2  # seconds that a refused row waits longer than others
 LOOK_AGAIN = 1.0  # seconds, at least, until a row is tried again whose endpoints have no room
-NEWS = 1.0  # seconds: a hold that others prolong by less is not told again
 
 T = TypeVar("T")
 
@@ -66,16 +50,6 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     if cancelled is not None:
         raise cancelled from (None if task.cancelled() else task.exception())
     return task.result()
-
-
-@dataclass(slots=True, eq=False)
-class Attempt(Generic[Item]):
-    """One request on its way. `number` counts the attempts of the run, over all its processes, from 1."""
-
-    number: int
-    job: Job[Item]
-    request: Request
-    admission: Admission
 
 
 class Runner(Generic[Item, Value]):
@@ -105,12 +79,16 @@ class Runner(Generic[Item, Value]):
         self._attempts_before = first_attempt - 1
         self._reserved_for = reserved_for  # requests in flight, whose replies have room kept free on the disk
         self._listener = listener
-        self._uniform = uniform
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._wall = wall
         self._queue: JobQueue[Item] = JobQueue()
-        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they left, to be given up in it
+        self._follows = Consequences(
+            task, ledger, feed, gate, policy, self._queue,
+            stop=self.stop, fault=self._stop_for, uniform=uniform, clock=self._clock,
+        )  # fmt: skip
+        # In the order in which they left, to be given up in it.
+        self._tasks: dict[Attempt[Item], asyncio.Task[None]] = {}
         self._boarding: dict[int, Attempt[Item]] = {}  # admitted; they leave when they have been noted on the disk
         self._open: dict[int, float] = {}  # attempts that left and are not recorded, and when they left
         self._dispatcher: asyncio.Task[None] | None = None
@@ -161,7 +139,7 @@ class Runner(Generic[Item, Value]):
         if self.stopped is not None and self.stopped.reason == INTERRUPTED:
             self.stopped = given_up
         self._withdraw()
-        for attempt in self._tasks:
+        for attempt in self._tasks.values():
             attempt.cancel()
 
     def pause(self, *, paused: bool) -> None:
@@ -188,7 +166,8 @@ class Runner(Generic[Item, Value]):
                 if self._ledger.stuck:
                     self._withdraw()
             if self._tasks:
-                await asyncio.wait(self._tasks)
+                await asyncio.wait(self._tasks.values())
+                self._miss()
 
     def _withdraw(self) -> None:
         """What has not left stays: it is as if it had never been admitted."""
@@ -276,32 +255,44 @@ class Runner(Generic[Item, Value]):
             return  # withdrawn meanwhile
         attempt.admission.lane.departed(attempt.admission.taken)
         self._open[attempt.number] = left = self._clock()
-        task = self._loop.create_task(self._ask(attempt, left))
-        self._tasks[task] = None
-        task.add_done_callback(partial(self._landed, attempt))
+        task = self._loop.create_task(self._carry(attempt, left))
+        if not task.done():  # an eager loop (Python 3.12) may have carried it to its end by now
+            self._tasks[attempt] = task
 
-    def _landed(self, attempt: Attempt[Item], task: "asyncio.Task[None]") -> None:
-        self._tasks.pop(task, None)
-        if attempt.number in self._open:  # noted here: one that is cancelled before its first step never gets to `_ask`
-            self._lose(attempt, INTERRUPTED if task.cancelled() else "")
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._stop_for(error)  # an answer of the wrong type, say: it must not pass in silence
-
-    async def _ask(self, attempt: Attempt[Item], left: float) -> None:
-        lane = attempt.admission.lane
+    async def _carry(self, attempt: Attempt[Item], left: float) -> None:
+        """Ask, and settle what comes of it. That it is over is noted here: a callback of the task's own is one more
+        step of the loop for each row."""
         try:
-            answer = await lane.served.provider.ask(attempt.request)
-        except Exception as error:  # noqa: BLE001  (a provider's bug must not lose what others bring home)
-            self._lose(attempt, type(error).__name__)
-            self._stop_for(error)
-            return
+            answer = await attempt.admission.lane.served.provider.ask(attempt.request)
+            self._landed(attempt, answer, left)
+        except BaseException as error:
+            self._give_up(attempt, error)
+            if not isinstance(error, Exception):
+                raise
+            self._stop_for(error)  # a bug of a provider's, or an answer of the wrong type: it must not pass in silence
+        self._tasks.pop(attempt, None)
+
+    def _give_up(self, attempt: Attempt[Item], error: BaseException) -> None:
+        self._tasks.pop(attempt, None)
+        if attempt.number in self._open:
+            self._lose(attempt, INTERRUPTED if isinstance(error, asyncio.CancelledError) else type(error).__name__)
+        if isinstance(error, asyncio.CancelledError):  # where nobody here cancelled it, its row would be forgotten
+            self.stop(StopRun(INTERRUPTED, "A request was cancelled from outside: it is asked again on resume."))
+
+    def _miss(self) -> None:
+        """What was cancelled before its first step never got to `_carry`."""
+        for attempt in [attempt for attempt, task in self._tasks.items() if task.cancelled()]:
+            self._give_up(attempt, asyncio.CancelledError())
+
+    def _landed(self, attempt: Attempt[Item], answer: Reply | Failure, left: float) -> None:
+        lane = attempt.admission.lane
         if answer.pace is not None:
             lane.hear(answer.pace, attempt.admission.taken)
         took = self._clock() - left
         if isinstance(answer, Failure):
-            settled = self._failed(attempt, answer, took)
+            settled = self._follows.failed(attempt, answer, took)
         else:
-            settled = self._replied(attempt, answer, took)
+            settled = self._follows.replied(attempt, answer, took)
             lane.replied(attempt.admission.taken, took)
             self._ledger.heard(took)
         if lane.changes:
@@ -326,114 +317,6 @@ class Runner(Generic[Item, Value]):
         lane.changes.clear()
 
     # Settle ------------------------------------------------------------------------------------------------------
-
-    def _replied(self, attempt: Attempt[Item], reply: Reply, took: float) -> Settled:
-        lane = attempt.admission.lane
-        cost = self._gate.settle(attempt.admission, attempt.request, reply.usage, replied=True)
-        lane.silence.end(attempt.admission.at)
-        if attempt.job.limited >= STUBBORN:  # the server admits what it had refused: others may have been as unlucky
-            self._queue.recall()
-        lane.alone = False
-        note_model(self._ledger, lane.models, lane.name, reply.model)
-        job = attempt.job
-        settled, trouble = settle_reply(self._task, job, attempt.number, reply, cost, endpoint=lane.name, took=took)
-        if job.amended is not None:
-            settled.records.append(("amended", (attempt.number, job.amended.step)))
-        if isinstance(trouble, Exception):
-            self._stop_for(trouble)
-        elif trouble is not None:
-            self._follow_rejection(settled, attempt, reply, trouble)
-        return settled
-
-    def _follow_rejection(self, settled: Settled, attempt: Attempt[Item], reply: Reply, rejected: Rejected) -> None:
-        """Ask again, once with a request that the task has amended, or set the row aside."""
-        job, amended = attempt.job, None
-        decision = after_rejection(rejected.code, replies=job.replies + 1, policy=self._policy)
-        if self._task.amend is not None and isinstance(decision, Again) and job.amends == 0:
-            try:
-                amended = self._task.amend(job.item, reply, rejected)
-            except Exception as error:  # noqa: BLE001  (a task's bug: the reply is kept, its row pending)
-                self._stop_for(error)
-                settled.verdict, settled.detail = TASK_ERROR, type(error).__name__
-                return
-        amends = job.amends + (amended is not None)
-        job = job.evolve(replies=job.replies + 1, limited=0, amended=amended, amends=amends)
-        self._follow(settled, job, attempt.number, decision)
-
-    def _failed(self, attempt: Attempt[Item], failure: Failure, took: float) -> Settled:
-        kind, lane, now = failure.kind, attempt.admission.lane, self._clock()
-        silence = lane.silence
-        limited = kind is FailureKind.RATE_LIMITED
-        cost = self._gate.settle(
-            attempt.admission, attempt.request, None, refused=kind in REFUSED, perhaps=kind in PERHAPS_BILLED
-        )
-        fresh = attempt.admission.at > silence.held_at
-        silence.note(failure, now, fresh=fresh)
-        lane.alone = silence.deep
-        at = self._circumstances(lane)
-        job, charged = blame(attempt.job, kind, at)
-        decision = after_failure(
-            failure,
-            charged=job.failures if charged else 0,
-            streak=silence.streak,
-            probing=silence.deep,
-            policy=self._policy,
-            uniform=self._uniform(),
-        )
-        decision = silence.overrule(decision, failure, job.row_id, now, self._policy, last=self._feed.exhausted)
-        if job.amended is not None and kind in ROW_FINAL:  # too long, say: the row's own request was not refused
-            job, decision = job.evolve(amended=None), Again(0.0)
-        settled = settle_failure(
-            job, attempt.number, failure, charged=charged, cost_usd=cost, endpoint=lane.name, took=took
-        )
-        if limited and isinstance(decision, Again):
-            decision = lane.reconsider(decision, told=failure.retry_after is not None)
-        decision, rest = elsewhere(job, decision, failure, at, charged=charged, rest=self._policy.max_wait)
-        if rest is not None:
-            self._rest(settled, lane, failure, rest)
-        if limited and len(self._gate.lanes) > 1:
-            job = job.evolve(avoid=lane.name)
-        hold = decision.wait if isinstance(decision, Again) and decision.everybody else 0.0
-        if hold and (fresh or failure.retry_after):
-            if self._gate.hold(lane, hold) >= NEWS or fresh:
-                settled.told.append(events.Held(hold, str(kind), lane.name))
-            silence.held_at = now
-        if limited and job.limited < STUBBORN - 1:  # else it is this row that is refused, not the rate
-            lane.refused(attempt.admission.taken, fresh=fresh, hold=hold, told=failure.retry_after is not None)
-        elif kind is FailureKind.OVERLOADED:
-            lane.overloaded()
-        elif kind in CHARGED:
-            lane.concurrency.troubled()
-        self._follow(settled, job, attempt.number, decision)
-        return settled
-
-    def _circumstances(self, lane: Lane) -> Circumstances:
-        gate = self._gate
-        return Circumstances(lane, gate.lanes, gate.usable, self._feed.exhausted, gate.in_flight, self._clock())
-
-    def _rest(self, settled: Settled, lane: Lane, failure: Failure, seconds: float) -> None:
-        """The endpoint is asked nothing for so long; infinite: it is given up."""
-        if math.isinf(seconds):
-            lane.retired = str(failure.kind)
-        else:
-            self._gate.hold(lane, seconds)
-        settled.told.append(events.EndpointRested(lane.name, seconds, f"{failure.kind}: {settled.detail}"))
-
-    def _follow(self, settled: Settled, job: Job[Item], attempt: int, decision: Decision) -> None:
-        """Carry out what was decided about the row."""
-        if isinstance(decision, StopRun):
-            self.stop(decision)
-        elif isinstance(decision, SetAside):
-            set_aside(settled, job, attempt, decision.reason)
-        else:
-            settled.told.append(events.JobRequeued(job.row_id, decision.wait, settled.verdict))
-            now, own_wait = self._clock(), decision.wait > 0 and not decision.everybody  # else the gate holds everybody
-            if job.limited >= STUBBORN:  # asked when no other is left
-                self._queue.push_alone(job, at=now + (decision.wait if own_wait else 0.0))
-            elif job.limited and not self._feed.exhausted:  # another goes first: perhaps it is only this one
-                self._queue.push(job, at=now + decision.wait + ANOTHER_FIRST)
-            else:
-                self._queue.push(job, at=now + decision.wait if own_wait else None)
 
     def _record(self, attempt: Attempt[Item], settled: Settled) -> None:
         took = self._clock() - self._open.pop(attempt.number)

@@ -79,6 +79,9 @@ class Silence:
 
         `last`: no row is left that has not been asked, so that no other can show whose fault it is.
         """
+        if not self.answered and failure.status is not None and 300 <= failure.status < 400:
+            self.spent = True  # a wrong address; of a server that has answered, a proxy's mood
+            return StopRun(str(failure.kind), failure.detail or "The server sends us elsewhere.")
         if isinstance(decision, SetAside) and failure.kind is FailureKind.BAD_REQUEST and not self.answered:
             return self._whose_fault(failure, row, policy, last=last)
         if isinstance(decision, Again) and decision.everybody:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import orjson
 
 from smile_async.engine.job import Failure, Reply, Request
+from smile_async.values import light
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -24,7 +25,7 @@ class Rejected:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Accepted(Generic[Value]):
     """The reply is good: `value` is what the run keeps, `flags` are remarks that do not reject. `mended`: it took
     something to make it good; of several replies to a row, one that is good as it came is kept before it."""

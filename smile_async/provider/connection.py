@@ -7,13 +7,13 @@ import asyncio
 import select
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from smile_async.engine.job import Failure
 from smile_async.provider.network import broken_body, died_after_sending, timed_out
+from smile_async.values import light
 
 MAX_HEAD = 256 * 1024  # bytes before the body begins, interim answers included
 
@@ -24,7 +24,7 @@ _KNOWN_NAMES: dict[bytes, str] = {}
 """Header names as sent to lower-case text: a server sends the same dozen ever again."""
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class HttpAnswer:
     """A whole answer, whatever its status; header names are lower case, the body is unpacked."""
 

@@ -37,7 +37,9 @@ _HOMES = {
 def dialect_for(endpoint: Endpoint, sampling: Sampling) -> Dialect:
     """The endpoint's dialect, with its key out of the environment. Raises `SettingsError` for what cannot work."""
     if not endpoint.model:
-        raise SettingsError("No model is named.", hint="Endpoint(model=...); --model; or [endpoint] in smile.toml.")
+        raise SettingsError(
+            "No model is named.", hint="--model NAME, or [endpoint] in smile.toml (Endpoint(model=...) from Python)."
+        )
     _check_belongings(endpoint)
     key = key_of(endpoint)
     headers = {name: value.get_secret_value() for name, value in endpoint.headers.items()}

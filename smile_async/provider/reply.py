@@ -14,9 +14,9 @@ import orjson
 from smile_async.engine.job import Failure, Reply, ServerPace, Usage
 from smile_async.provider.network import broken_body
 from smile_async.provider.status import classify_error, filtered_categories, read_error
+from smile_async.provider.thinking import without_thinking
 
 MOST_TOKENS = 2**31
-OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
 
 
 def read_reply(
@@ -60,19 +60,6 @@ def error_inside(part: Mapping[str, Any], headers: Mapping[str, str], now: float
     code = error.get("code") if isinstance(error, dict) else None
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return classify_error(status, read_error(part), headers, now)
-
-
-def without_thinking(text: str) -> str:
-    """`text` without the thoughts before it; their opening tag may be missing (vLLM's chat templates swallow it).
-
-    Thoughts that were cut off before they ended leave nothing.
-    """
-    if "<" not in text:  # what nearly always is so costs a fifth of looking for the whole tag
-        return text
-    thoughts, closing, rest = text.partition(CLOSE_THINKING)
-    if closing:
-        return rest.lstrip()
-    return "" if thoughts.lstrip().startswith(OPEN_THINKING) else text
 
 
 def string(value: Any) -> str | None:

@@ -205,7 +205,9 @@ def _kind(status: int, error: ErrorBody) -> FailureKind:
         for beginning, kind in _BY_BEGINNING:
             if told.startswith(beginning):
                 return kind
-    return _BY_STATUS.get(status, FailureKind.SERVER_ERROR if status >= 500 else FailureKind.BAD_REQUEST)
+    # A redirect is not followed (keys would go elsewhere), and is no word about the row.
+    of_the_row = 400 <= status < 500
+    return _BY_STATUS.get(status, FailureKind.BAD_REQUEST if of_the_row else FailureKind.SERVER_ERROR)
 
 
 def _never_fits(told: str) -> bool:

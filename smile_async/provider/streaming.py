@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import httpx
 
 
+DONE = "[DONE]"
+
+
 class AnswerError(SmileError):
     """The server gave no answer, or broke one off; what had arrived was handed on."""
 
@@ -75,10 +78,13 @@ class StreamedAnswers:
 
 def piece_of(line: str) -> str | None:
     """The text in a `data:` line; None for what is no text (roles, thoughts, usage, the end). Raises `AnswerError`."""
+    told = line.removeprefix("data:").strip()
+    if told == DONE:
+        return None
     try:
-        event = orjson.loads(line.removeprefix("data:").strip() or b"null")
-    except orjson.JSONDecodeError:
-        return None  # [DONE]
+        event = orjson.loads(told or b"null")
+    except orjson.JSONDecodeError as broken:
+        raise AnswerError("The answer is broken: a piece of it is no JSON.", hint="Ask again.") from broken
     if not isinstance(event, dict):
         return None
     if error := event.get("error"):

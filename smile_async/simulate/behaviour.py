@@ -11,7 +11,8 @@ from enum import Enum
 from itertools import accumulate
 
 from smile_async.engine.job import Message, Usage
-from smile_async.simulate.dialogues import STRANGER, Script, open_dialogues, write_out
+from smile_async.simulate.dialogues import STRANGER, SUPPORTER, Script, open_dialogues, write_out
+from smile_async.simulate.kinds import SPEAKERS, Kind, topics_answer
 from smile_async.simulate.settings import STICKY, Breach, Fault, SimulatorSettings
 
 
@@ -34,8 +35,17 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class Streaming:
+    """The answer is wanted in pieces; `with_usage`: tokens are told at the end; `messages`: as Anthropic's events."""
+
+    with_usage: bool = False
+    messages: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """A request, as far as it decides anything. `key` is the prompt's hash (`prompt_key`)."""
+    """A request, as far as it decides anything. `key` is the prompt's hash (`prompt_key`); `turn` counts what a user
+    has said in a conversation, from 1."""
 
     key: bytes
     prompt_tokens: int
@@ -45,6 +55,9 @@ class Ask:
     """The speakers that the prompt names; None: those of the settings."""
     embedding: Embedding | None = None
     """Vectors are asked for, no words."""
+    stream: Streaming | None = None
+    kind: Kind = Kind.DIALOGUE
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +165,7 @@ class Behaviour:
         self._source = open_dialogues(settings.dialogues, by_order=settings.dialogues_by == "order")
         ordinary = {k: v for k, v in settings.faults.items() if k not in STICKY} | dict(settings.breaches)
         sticky = {k: v for k, v in settings.faults.items() if k in STICKY}
+        self._own_speakers = settings.speakers != SPEAKERS
         self._sticky_share = sum(sticky.values())
         self._sticky = list(zip(accumulate(sticky.values()), sticky, strict=True))
         self._ordinary = list(zip(accumulate(ordinary.values()), ordinary, strict=True))
@@ -165,7 +179,12 @@ class Behaviour:
             return self._vectors(ask, event, spread)
         if isinstance(event, Fault):
             return self._fault(event, ask, spread, (answer, detail, number))
-        script = _break(self._source.script(answer, number), event, detail)
+        script = self._source.script(answer, number)
+        if ask.kind is not Kind.DIALOGUE and ask.speakers is None and not self._own_speakers:
+            completion = _complete(ask, self._short(ask, script, answer, unlisted=event is not None), "stop")
+            event = event if ask.kind is not Kind.TURN else None
+            return self._answer(ask, completion, spread, event.value if event else "")
+        script = _break(script, event, detail)
         return self._answer(ask, self._write(ask, script, event, detail), spread, event.value if event else "")
 
     def _draw(self, what: bytes) -> tuple[int, int, int, int]:
@@ -243,6 +262,15 @@ class Behaviour:
         if breach is Breach.NO_SEPARATOR:
             text = text.replace("\\n", "").replace("\n", "")
         return _complete(ask, text, "stop")
+
+    def _short(self, ask: Ask, script: Script, draw: int, *, unlisted: bool) -> str:
+        """Topics, or what a supporter says next; a breach befalls topics alone: one of them is not on the list."""
+        if self.settings.answers:
+            return self.settings.answers[draw % len(self.settings.answers)]
+        if ask.kind is not Kind.TURN:
+            return topics_answer(ask.kind, draw, unlisted=unlisted)
+        said = [text for who, text in script if who == SUPPORTER] or [text for _, text in script]
+        return said[min(ask.turn, len(said)) - 1]
 
     def _text(self, ask: Ask, script: Script, detail: int) -> str:
         if self.settings.answers:

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from smile_async.engine.job import Message
-from smile_async.simulate.behaviour import ApiError, Ask, Completion, Plan, count_tokens, prompt_key
+from smile_async.simulate.behaviour import ApiError, Ask, Completion, Plan, Streaming, count_tokens, prompt_key
+from smile_async.simulate.kinds import Kind, kind_of
 from smile_async.simulate.settings import Fault
 
 _LABEL = re.compile(r"[\"“]([^\"“”:：\n]{1,24})[:：] ?[\"”]")
@@ -15,13 +16,11 @@ _LABEL = re.compile(r"[\"“]([^\"“”:：\n]{1,24})[:：] ?[\"”]")
 
 def ask_of(messages: tuple[Message, ...], *, detect_speakers: bool = False, **rest: Any) -> Ask:
     """`rest` are the other fields of `Ask`. A prompt counts the tokens of its contents and nothing for roles."""
-    prompt = "\n".join(message.content for message in messages)
-    return Ask(
-        prompt_key(messages),
-        count_tokens(prompt),
-        speakers=find_speakers(prompt) if detect_speakers else None,
-        **rest,
-    )
+    prompt = "\n".join([message.content for message in messages])
+    speakers = find_speakers(prompt) if detect_speakers else None
+    kind = kind_of(messages, labelled=len(messages) > 1 and find_speakers(prompt) is not None)
+    turn = sum([message.role == "user" for message in messages]) if kind is Kind.TURN else 0
+    return Ask(prompt_key(messages), count_tokens(prompt), speakers=speakers, kind=kind, turn=turn, **rest)
 
 
 def find_speakers(prompt: str) -> tuple[str, str] | None:
@@ -42,8 +41,9 @@ def read_chat(body: bytes, *, detect_speakers: bool = False) -> Ask | ApiError:
 
 
 def _read_object(parsed: Mapping[str, Any], detect_speakers: bool) -> Ask | ApiError:  # noqa: FBT001
-    if parsed.get("stream"):
-        return bad_request("This endpoint does not stream: leave `stream` out.", param="stream")
+    stream = _read_stream(parsed)
+    if isinstance(stream, ApiError):
+        return stream
     messages = _read_messages(parsed.get("messages"))
     if isinstance(messages, ApiError):
         return messages
@@ -53,7 +53,19 @@ def _read_object(parsed: Mapping[str, Any], detect_speakers: bool) -> Ask | ApiE
     model = parsed.get("model")
     if model is not None and not isinstance(model, str):
         return bad_request("model must be a string.", param="model")
-    return ask_of(messages, detect_speakers=detect_speakers, model=model, max_tokens=ceiling)
+    return ask_of(messages, detect_speakers=detect_speakers, model=model, max_tokens=ceiling, stream=stream)
+
+
+def _read_stream(parsed: Mapping[str, Any]) -> Streaming | ApiError | None:
+    wanted, options = parsed.get("stream"), parsed.get("stream_options")
+    if wanted is not None and not isinstance(wanted, bool):
+        return bad_request("stream must be true or false.", param="stream")
+    if not wanted:
+        told = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        return bad_request(told, param="stream_options") if options is not None else None
+    if options is not None and not isinstance(options, dict):
+        return bad_request("stream_options must be an object.", param="stream_options")
+    return Streaming(with_usage=bool(options and options.get("include_usage")))
 
 
 def _read_messages(found: Any) -> tuple[Message, ...] | ApiError:

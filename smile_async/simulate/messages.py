@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 
 from smile_async.engine.job import Message, ServerPace
-from smile_async.simulate.behaviour import ApiError, Ask, Completion, Plan
+from smile_async.simulate.behaviour import ApiError, Ask, Completion, Plan, Streaming
 from smile_async.simulate.chat import ask_of, content_text
 from smile_async.simulate.settings import Fault
+from smile_async.simulate.streams import STOP_REASONS
 
 OVERLOADED = 529
 
@@ -23,7 +24,6 @@ _TYPES = {
     500: "api_error",
     OVERLOADED: "overloaded_error",
 }
-_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 NO_MONEY = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to buy credits."
 
 
@@ -40,7 +40,9 @@ def read_messages(body: bytes, *, detect_speakers: bool = False) -> Ask | ApiErr
     messages = _read(parsed)
     if isinstance(messages, ApiError):
         return messages
-    return ask_of(messages, detect_speakers=detect_speakers, model=parsed["model"], max_tokens=parsed["max_tokens"])
+    stream = Streaming(messages=True) if parsed.get("stream") else None
+    told = {"model": parsed["model"], "max_tokens": parsed["max_tokens"], "stream": stream}
+    return ask_of(messages, detect_speakers=detect_speakers, **told)
 
 
 def _read(parsed: Mapping[str, Any]) -> tuple[Message, ...] | ApiError:
@@ -60,8 +62,8 @@ def _read(parsed: Mapping[str, Any]) -> tuple[Message, ...] | ApiError:
 
 
 def _field_refused(parsed: Mapping[str, Any]) -> ApiError | None:
-    if parsed.get("stream"):
-        return _bad("stream: this endpoint does not stream.")
+    if not isinstance(parsed.get("stream", False), bool):
+        return _bad("stream: Input should be a valid boolean")
     ceiling = parsed.get("max_tokens")
     if not isinstance(ceiling, int) or ceiling < 1:
         return _bad("max_tokens: Field required")
@@ -118,7 +120,7 @@ def plan_body(plan: Plan, *, model: str, ident: str, created: int) -> bytes:  # 
 def _message(completion: Completion, model: str, ident: str) -> dict[str, Any]:
     """Anthropic has no field for a refusal: a model's own is text, a classifier's is the reason for the stop."""
     text = completion.text or completion.refusal
-    reason = _REASONS[completion.finish_reason]
+    reason = STOP_REASONS[completion.finish_reason]
     return {
         "id": f"msg_{ident}",
         "type": "message",

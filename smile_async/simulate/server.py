@@ -7,16 +7,13 @@ GET /healthz, GET /stats (with ?per_prompt=1), POST /stats/reset (answers the co
 """
 
 import asyncio
-import contextlib
-import importlib
 import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypedDict, cast
 
 import orjson
 
@@ -28,12 +25,22 @@ from smile_async.simulate.endpoint import Endpoint, Ticket
 from smile_async.simulate.faces import CHAT, Face, face_of, read
 from smile_async.simulate.limits import retry_headers
 from smile_async.simulate.settings import Fault, SimulatorSettings
+from smile_async.simulate.streams import Stream, stream_of
 from smile_async.simulate.wire import HttpRequest, NotHttpError, RequestReader, chunk, response_head
 
 MODEL_PATHS = frozenset({b"/v1/models", b"/models"})
 QUEUE_LIMIT = 64  # pipelined requests of one connection held before reading pauses
 BACKLOG = 4096  # connections that may wait to be accepted
 BLANK_EVERY = 0.5  # seconds between the blank lines of a slow answer
+
+
+EVENTS = "text/event-stream; charset=utf-8"
+
+
+class Told(TypedDict):
+    model: str
+    ident: str
+    created: int
 
 
 class SimulatorServer:
@@ -221,10 +228,15 @@ class Connection(asyncio.Protocol):
         plan = face.worded(ticket.plan)
         self._face, self._ticket = face, ticket if plan is ticket.plan else replace(ticket, plan=plan)
         ticket = self._ticket
+        stream = self._stream_of(ticket)
         if plan.action is Action.HANG:
             endpoint.finish(ticket)
+        if stream is not None and plan.fault != Fault.BLANK_LINES:
+            self._timer = self._loop.call_later(stream.first, self._begin_stream, stream)
+        elif plan.action is Action.HANG:
+            pass  # until the client gives up
         elif plan.fault == Fault.BLANK_LINES:
-            self._send_head_of_chunks(ticket, request)
+            self._send_head_of_chunks(ticket, request, EVENTS if stream is not None else "application/json")
             self._drip(time.monotonic() + plan.latency)
         elif plan.latency > 0:
             self._timer = self._loop.call_later(plan.latency, self._finish_later)
@@ -235,6 +247,9 @@ class Connection(asyncio.Protocol):
         assert self._ticket is not None
         assert self._request is not None
         self._timer = None
+        if (stream := self._stream_of(self._ticket)) is not None:  # after blank lines, with which it has begun
+            self._flow(replace(stream, every=0.0), 0)
+            return
         self._finish(self._ticket, self._request)
         self._pump()
 
@@ -251,6 +266,39 @@ class Connection(asyncio.Protocol):
         else:
             self._answer(ticket, request)
 
+    # In pieces ---------------------------------------------------------------------------------------------------
+
+    def _stream_of(self, ticket: Ticket) -> Stream | None:
+        if ticket.ask is None or ticket.ask.stream is None:
+            return None
+        return stream_of(ticket.plan, ticket.ask, self._server.endpoint.settings.latency, **self._told(ticket))
+
+    def _begin_stream(self, stream: Stream) -> None:
+        assert self._ticket is not None
+        assert self._request is not None
+        self._send_head_of_chunks(self._ticket, self._request, EVENTS)
+        self._flow(stream, 0)
+
+    def _flow(self, stream: Stream, at: int) -> None:
+        """Write what is due, and so on until the end: counted before its bytes leave, as every answer."""
+        self._timer = None
+        ticket, request = self._ticket, self._request
+        assert ticket is not None
+        assert request is not None
+        if at < len(stream.bits) - 1:
+            self._transport.write(chunk(stream.bits[at]))
+            self._timer = self._loop.call_later(stream.every, self._flow, stream, at + 1)
+        elif ticket.plan.action is Action.HANG:
+            self._transport.write(chunk(stream.bits[at]))
+        else:
+            self._ticket = self._request = None
+            self._server.endpoint.finish(ticket)
+            self._transport.write(chunk(stream.bits[at]) + (chunk(b"") if stream.ends else b""))
+            self._hang_up_unless(keep_alive=request.keep_alive and stream.ends)
+            self._pump()
+
+    # Whole -------------------------------------------------------------------------------------------------------
+
     def _answer(self, ticket: Ticket, request: HttpRequest) -> None:
         body = self._body(ticket)
         keep_alive = request.keep_alive and ticket.plan.action is Action.ANSWER
@@ -259,9 +307,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(head + sent)
         self._hang_up_unless(keep_alive=keep_alive)
 
-    def _send_head_of_chunks(self, ticket: Ticket, request: HttpRequest) -> None:
-        headers = self._headers(ticket)
-        head = response_head(ticket.plan.status, headers, length=None, keep_alive=request.keep_alive)
+    def _send_head_of_chunks(self, ticket: Ticket, request: HttpRequest, kind: str = "application/json") -> None:
+        headers = {**self._headers(ticket), "content-type": kind}
+        status = ticket.plan.status or 200  # a stream that hangs has begun
+        head = response_head(status, headers, length=None, keep_alive=request.keep_alive)
         self._transport.write(head)
 
     def _drip(self, until: float) -> None:
@@ -274,10 +323,14 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(BLANK_EVERY, self._drip, until)
 
     def _body(self, ticket: Ticket) -> bytes:
+        return self._face.write(ticket.plan, **self._told(ticket))
+
+    def _told(self, ticket: Ticket) -> Told:
+        """What an answer tells of itself."""
         settings = self._server.endpoint.settings
         model = ticket.ask.model if ticket.ask and ticket.ask.model else settings.model
         now = time.time_ns()
-        return self._face.write(ticket.plan, model=model, ident=f"{now:x}", created=now // 1_000_000_000)
+        return {"model": model, "ident": f"{now:x}", "created": now // 1_000_000_000}
 
     def _headers(self, ticket: Ticket) -> dict[str, str]:
         plan = ticket.plan
@@ -322,60 +375,3 @@ def _aside(endpoint: Endpoint, request: HttpRequest) -> tuple[int, Any]:
         case _:
             message = f"No route {request.method.decode()} {request.path.decode(errors='replace')}."
             return 404, {"error": {"message": message, "type": "invalid_request_error", "code": "not_found"}}
-
-
-async def serve(
-    settings: SimulatorSettings,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    ready: Callable[[str], None] = lambda _base_url: None,
-) -> None:
-    """Listen until cancelled; `ready` gets the base URL once connections are accepted. Port 0: any free one."""
-    async with SimulatorServer(settings, host=host, port=port) as server:
-        ready(server.base_url)
-        await asyncio.Event().wait()
-
-
-def run_server(
-    settings: SimulatorSettings,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    ready: Callable[[str], None] = lambda _base_url: None,
-) -> None:
-    """`serve` as a whole process: uvloop if installed, the open-files limit raised, ends on SIGINT and SIGTERM."""
-    raise_open_files_limit()
-    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        runner.run(_serve_until_signal(settings, host, port, ready))
-
-
-async def _serve_until_signal(settings: SimulatorSettings, host: str, port: int, ready: Callable[[str], None]) -> None:
-    import signal
-
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(serve(settings, host, port, ready))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # no signal handlers on Windows' loop
-            loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-def raise_open_files_limit() -> None:
-    """Each connection is an open file; the soft limit is often 1,024. Nothing happens where it cannot be raised."""
-    try:
-        resource = importlib.import_module("resource")
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        uvloop = importlib.import_module("uvloop")
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -53,6 +53,37 @@ STICKY = frozenset({Fault.CONTENT_FILTER, Fault.FILTERED_ANSWER})
 """Faults that belong to the prompt: asked again, it meets them again."""
 
 
+FAULTS = {
+    Fault.RATE_LIMITED: "429 that says when to come back, whatever the limits say",
+    Fault.RATE_LIMITED_BARE: "429 that does not say when",
+    Fault.SERVER_ERROR: "500",
+    Fault.BAD_GATEWAY: "502 with a proxy's HTML page",
+    Fault.UNAVAILABLE: "503",
+    Fault.CONTENT_FILTER: "400 content_filter, each time for the same prompt",
+    Fault.FILTERED_ANSWER: "200, finish_reason content_filter, no text; each time, too",
+    Fault.RESET: "connection reset before any byte",
+    Fault.CUT_BODY: "closed in the middle of the answer; billed",
+    Fault.HANG: "never answered (a stream: half of it, then silence); billed",
+    Fault.BROKEN_JSON: "200 with half a JSON text (a stream: one such piece); billed",
+    Fault.EMPTY_CHOICES: "200 with choices: []",
+    Fault.EMPTY_CONTENT: "200 with an empty text",
+    Fault.TRUNCATED: "finish_reason length, cut inside an utterance",
+    Fault.REFUSAL: "200 with message.refusal and no text",
+    Fault.REFUSAL_TEXT: "200 whose text declines",
+    Fault.SLOW: "a good answer after slow_factor (10) times the latency",
+    Fault.BLANK_LINES: "a good answer after blank lines, in chunks",
+}
+BREACHES = {
+    Breach.BAD_START: "words before the first speaker",
+    Breach.NO_SEPARATOR: "all on one line",
+    Breach.BAD_SPEAKER: "somebody else speaks",
+    Breach.ENGLISH_TAIL: "an English remark at the end",
+    Breach.TOO_FEW_TURNS: "two to four exchanges",
+    Breach.REPETITION: "the same exchange again and again",
+}
+"""What each does, for `--help` and docs/simulation.md."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -9,15 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
+from smile_async.analysis.digests import dialogue_text, qa_text, text_digest
 from smile_async.analysis.embedding import (
     MISSING,
     Batching,
     batches,
     corpus_texts,
-    dialogue_text,
     embed_corpus,
     pair_texts,
-    qa_text,
 )
 from smile_async.analysis.vectors import Text, load_vectors, npy_header, npy_shape
 from smile_async.corpus.formats import Record
@@ -126,13 +125,13 @@ def test_of_a_request_that_is_refused_only_the_text_to_blame_stays_without_a_vec
 
     records = [record(1), record(2), record(3, words="坏"), record(4)]
     report, provider, told = embed(tmp_path, records, filtering, what=("dialogue",))
-    again, nobody, _ = embed(tmp_path, records, filtering, what=("dialogue",))
+    again, nobody, silence = embed(tmp_path, records, filtering, what=("dialogue",))
 
     assert load_vectors(tmp_path).ids == ("r1", "r2", "r4")
     assert [len(request.messages) for _, request in provider.asked] == [4, 1, 1, 1, 1]
     assert "4 texts were refused together" in told[0]
     assert report.counts.set_aside == again.counts.set_aside == 2  # the request of four, and the text to blame
-    assert nobody.asked == []
+    assert (nobody.asked, silence) == ([], [])
 
 
 def test_vectors_too_few_are_no_vectors(tmp_path: Path) -> None:
@@ -197,7 +196,9 @@ def test_a_folder_without_vectors_says_how_they_are_made(tmp_path: Path) -> None
 def test_ids_are_lines_of_json(tmp_path: Path) -> None:
     embed(tmp_path, [record(1)], what=("qa",))
 
-    assert orjson.loads((tmp_path / "ids.jsonl").read_bytes()) == {"id": "r1", "what": "qa"}
+    assert orjson.loads((tmp_path / "ids.jsonl").read_bytes()) == {
+        "id": "r1", "what": "qa", "digest": text_digest("题1\n复1"),
+    }  # fmt: skip
 
 
 def test_a_dialogue_that_has_changed_gets_its_new_vector(tmp_path: Path) -> None:
@@ -206,3 +207,70 @@ def test_a_dialogue_that_has_changed_gets_its_new_vector(tmp_path: Path) -> None
     found = load_vectors(tmp_path)
     assert found.ids == ("r1", "r2")
     assert found.array.tolist() == [code("问1\n答1"), code("另一句话\n答2")]
+
+
+def asked_about(provider: ScriptedProvider) -> list[list[str]]:
+    return [[message.content for message in request.messages] for _, request in provider.asked]
+
+
+def test_a_row_more_in_the_middle_is_the_only_one_that_is_asked_about(tmp_path: Path) -> None:
+    """Six dialogues, two a request: three requests; the seventh, between the first and the second, is the fourth."""
+    embed(tmp_path, [record(n) for n in range(6)], what=("dialogue",), batching=Batching(2))
+    grown = [record(0), record(9), *[record(n) for n in range(1, 6)]]
+
+    report, provider, _ = embed(tmp_path, grown, what=("dialogue",), batching=Batching(2))
+
+    assert asked_about(provider) == [["问9\n答9"]]
+    found = load_vectors(tmp_path)
+    assert found.ids == ("r0", "r9", "r1", "r2", "r3", "r4", "r5")
+    assert found.array.tolist() == [code(f"问{n}\n答{n}") for n in (0, 9, 1, 2, 3, 4, 5)]
+    assert (report.exit_code, report.counts.accepted) == (0, 4)
+
+
+def test_a_text_under_another_id_is_not_asked_about_again(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    embed(tmp_path, [record(1)])
+
+    _, provider, _ = embed(tmp_path, [replace(record(1), row_id="other"), replace(record(1), row_id="third")])
+
+    assert provider.asked == []
+    assert load_vectors(tmp_path).ids == ("other", "other", "third", "third", "r1", "r1")
+
+
+def test_a_text_that_is_again_what_it_was_has_its_first_vector(tmp_path: Path) -> None:
+    first, changed = record(1, qa=False), record(1, words="另一句话", qa=False)
+    others = [record(2, qa=False)]
+    for one in (first, changed):
+        embed(tmp_path, [one, *others], what=("dialogue",))
+
+    _, provider, _ = embed(tmp_path, [first, *others], what=("dialogue",))
+
+    assert provider.asked == []
+    assert load_vectors(tmp_path).array.tolist() == [code("问1\n答1"), code("问2\n答2")]
+
+
+def test_two_records_of_one_id_have_a_vector_each_told_apart_by_their_digests(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    embed(tmp_path, [record(1, qa=False), replace(record(2, qa=False), row_id="r1")], what=("dialogue",))
+
+    found = load_vectors(tmp_path)
+    assert found.ids == ("r1", "r1")
+    assert found.digests == (text_digest("问1\n答1"), text_digest("问2\n答2"))
+
+
+def test_another_corpus_is_refused_before_anything_is_asked_and_a_tenth_in_common_is_enough(tmp_path: Path) -> None:
+    from smile_async.kinship import OtherSourceError
+
+    embed(tmp_path, [record(n, qa=False) for n in range(20)], what=("dialogue",))
+    strangers = [record(n, words=f"别的{n}", qa=False) for n in range(20)]  # under the same ids
+
+    with pytest.raises(OtherSourceError, match="of 20 texts none is among its 20") as refused:
+        embed(tmp_path, strangers, what=("dialogue",))
+
+    assert "--add" in refused.value.hint
+    assert len(load_vectors(tmp_path).ids) == 20
+    mixed = [record(0, qa=False), record(1, qa=False), *strangers[2:]]  # 2 of 20 are the run's own: a tenth
+    embed(tmp_path, mixed, what=("dialogue",))
+    assert load_vectors(tmp_path).digests[2] == text_digest("别的2\n答2")

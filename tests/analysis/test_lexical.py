@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smile_async.analysis import lexical
-from smile_async.analysis.lexical import Ngrams, dialogue_text, distinct, own_distinct, pair_text
-from smile_async.analysis.tokenization import Tokens, tokens_of
+from smile_async.analysis.arrays import np
+from smile_async.analysis.lexical import Ngrams, dialogue_text, distinct, own_distinct, own_ratios, pair_text
+from smile_async.analysis.tokenization import Tokens, numbered, tokens_of
 from smile_async.dialogue.model import Dialogue, QAPair, Utterance
 from smile_async.errors import UsageError
 
@@ -68,6 +69,14 @@ def test_table_5_is_the_mean_of_each_response() -> None:
     assert first.mean == (2 / 3 + 1 / 1) / 2
     assert (second.mean, second.counted, second.without) == (1.0, 1, 1)  # 好好 好睡; 睡 has no bigram
     assert (third.mean, third.counted) == (1.0, 1)
+
+
+def test_each_text_has_its_own_share_of_different_ngrams() -> None:
+    tokens = numbered(["好好好的", "", "好"], {})
+    assert own_ratios(tokens, 1).tolist()[::2] == [2 / 4, 1.0]
+    assert own_ratios(tokens, 2).tolist()[0] == 2 / 3  # 好好, 好好, 好的
+    assert np.isnan(own_ratios(tokens, 1)).tolist() == [False, True, False]
+    assert np.isnan(own_ratios(tokens, 2)).tolist() == [False, True, True]
 
 
 def test_no_text_has_no_share() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from smile_async.analysis import study_folder
 from smile_async.analysis.study import Asked
 from smile_async.engine.job import Failure, FailureKind
 from smile_async.engine.run import StopSwitch
 from smile_async.errors import RunInUseError, RunMismatchError, SettingsError, UsageError
+from smile_async.study_folder import CORPORA, NOTE, StudyFolder
 from tests.analysis.studying import ROWS, Studying
 
 pytest.importorskip("numpy", reason="pip install 'smile-async[analysis]'")
@@ -143,6 +143,22 @@ def test_dialogues_that_came_later_get_their_vectors_and_topics_and_the_others_n
     assert len((studying.out / "vectors/smile/ids.jsonl").read_bytes().splitlines()) == ROWS
 
 
+def test_a_study_noted_in_the_old_form_goes_on(tmp_path: Path) -> None:
+    """Its note was {study, done}, where `done` had one digest a step: nothing is asked again."""
+    studying = Studying(tmp_path)
+    studying.go()
+    note = orjson.loads((studying.out / NOTE).read_bytes())
+    done = {step: told["inputs"]["made_from"] for step, told in note["steps"].items()}
+    (studying.out / NOTE).write_bytes(orjson.dumps({"study": note["settings"], "done": done}))
+
+    report = studying.go()
+
+    assert report.state == "done"
+    assert studying.seen == []
+    with pytest.raises(RunMismatchError, match="rows: was 4, now 5"):
+        studying.go(rows=5)
+
+
 def test_a_recipe_of_another_kind_is_refused(tmp_path: Path) -> None:
     studying = Studying(tmp_path)
 
@@ -155,7 +171,7 @@ def test_a_recipe_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_two_processes_do_not_work_on_one_study(tmp_path: Path) -> None:
     studying = Studying(tmp_path)
 
-    with study_folder.alone(studying.out), pytest.raises(RunInUseError, match="Another process"):
+    with StudyFolder(studying.out, CORPORA).alone(), pytest.raises(RunInUseError, match="Another process"):
         studying.go()
 
 

@@ -12,7 +12,8 @@ from smile_async.settings import Quota
 
 def sent(at: float, took: float | None = 1.0, *, verdict: str = "accepted", paid: bool = True, tokens: int = 10,
          endpoint: str = "") -> Attempted:  # fmt: skip
-    return Attempted(at, took, endpoint, verdict, paid, tokens)
+    """Three tenths of the tokens are the prompt's."""
+    return Attempted(at, took, endpoint, verdict, paid, tokens * 3 // 10, tokens * 7 // 10)
 
 
 def over(attempts: Iterable[Attempted], *changes: LimitChange, now: float = 10_000.0, **quota: float) -> Timeline:
@@ -103,3 +104,24 @@ def test_a_long_run_has_few_bins() -> None:
 
 def test_where_nothing_was_sent_there_is_no_time() -> None:
     assert timeline(list, {}, [], now=1.0) is None
+
+
+def test_tokens_of_prompts_and_answers_are_told_apart() -> None:
+    """Two a second apart, 10 tokens each: 6 of prompts and 14 of answers in the minute."""
+    [one] = over([sent(0.0), sent(1.0)], input_tokens_per_minute=100, output_tokens_per_minute=200).endpoints
+    assert (max(one.input.peak), max(one.output.peak), max(one.tokens.peak)) == (6.0, 14.0, 20.0)
+    assert one.limits == {"input": 100.0, "output": 200.0}
+
+
+def test_a_limit_a_day_stands_beside_what_24_hours_of_the_wall_clock_held() -> None:
+    """Three in the first hour, then one 23 h 59 min after the first (4 in 24 h), and one 25 h after it (the last three
+    of an hour have left: 2). The pauses between are cut out of the chart, not out of the day."""
+    hour = 3_600.0
+    given = [sent(0.0), sent(600.0), sent(1_200.0), sent(24 * hour - 60), sent(25 * hour)]
+    found = over(given, now=30 * hour, requests_per_day=1_000, tokens_per_day=9_000)
+    [one] = found.endpoints
+    assert max(one.days["requests-day"]) == 4.0
+    assert one.days["requests-day"][-1] == 2.0
+    assert max(one.days["tokens-day"]) == 40.0
+    assert one.limits == {"requests-day": 1_000.0, "tokens-day": 9_000.0}
+    assert over(given, now=30 * hour).endpoints[0].days == {}

@@ -1,13 +1,16 @@
 """From dialogues to labels, and from labels to Table 2."""
 
+import asyncio
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from smile_async.analysis.digests import text_digest
 from smile_async.analysis.labels import Labels, NearMiss
 from smile_async.analysis.topic_entropy import (
     evenness,
@@ -16,12 +19,22 @@ from smile_async.analysis.topic_entropy import (
     shares,
     topic_table,
 )
-from smile_async.analysis.topics import Annotation, annotate_topics, is_label, read_annotation, with_topics
-from smile_async.corpus.formats import Record
-from smile_async.dialogue.model import Dialogue
+from smile_async.analysis.topics import (
+    Annotation,
+    annotate_topics,
+    is_label,
+    read_annotation,
+    reread_topics,
+    said_digest,
+    spoken_text,
+    with_topics,
+)
+from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
+from smile_async.dialogue.model import Dialogue, Utterance
 from smile_async.engine.job import Reply, Request
 from smile_async.engine.run import RunReport
 from smile_async.errors import RunNotFoundError
+from smile_async.kinship import OtherSourceError
 from smile_async.options import Options
 from smile_async.prompt.annotation import Language, annotation_prompt
 from smile_async.prompt.topics import load_topics
@@ -38,7 +51,13 @@ def record(number: int, words: str = "我很焦虑") -> Record:
 
 
 def annotate(
-    out: Path, answers: dict[str, Reply], *, count: int, language: Any = "zh"
+    out: Path,
+    answers: dict[str, Reply],
+    *,
+    count: int = 0,
+    language: Any = "zh",
+    records: Sequence[Record] = (),
+    add: bool = False,
 ) -> tuple[RunReport, ScriptedProvider]:
     """Each dialogue says its own number, by which its answer is found."""
 
@@ -47,8 +66,11 @@ def annotate(
         return next(reply for mark, reply in answers.items() if mark in text)
 
     provider = ScriptedProvider(script)
-    records = [record(number, f"第{number}号") for number in range(count)]
-    options, seen = Options(retry=RetryPolicy(max_attempts=1)), Following(deterministic=random.Random(1))
+    records = records or [record(number, f"第{number}号") for number in range(count)]
+    options, seen = (
+        Options(retry=RetryPolicy(max_attempts=1), add_source=add),
+        Following(deterministic=random.Random(1)),
+    )
     asking = annotate_topics(records, out, provider=provider, language=language, options=options, following=seen)
     return run_virtual(asking), provider
 
@@ -74,6 +96,8 @@ def test_labels_near_misses_and_the_crisis_column_stand_beside_each_dialogue(tmp
 
     assert report.exit_code == 0
     lines = [orjson.loads(line) for line in (tmp_path / "topics.jsonl").read_bytes().splitlines()]
+    digests = [line.pop("digest") for line in lines]
+    assert digests == [text_digest(f"第{number}号\n我在听。") for number in range(3)]
     assert lines == [
         {"id": "r0", "topics": ["焦虑", "自杀倾向"], "indices": [34, 58], "near_misses": [], "others": [], "crisis": True},
         {
@@ -109,7 +133,7 @@ def test_an_annotation_is_read_back_and_put_onto_the_records(tmp_path: Path) -> 
     annotate(tmp_path, {"第0号": replying("Anxiety, Harming Others, Marital")}, count=1, language="en")
 
     annotation = read_annotation(tmp_path)
-    first, second = with_topics([record(0), record(9)], annotation)
+    first, second = with_topics([record(0, "第0号"), record(9)], annotation)
 
     assert (first.topics, first.crisis) == (("Anxiety", "Harming Others"), True)
     assert (second.topics, second.crisis) == ((), None)
@@ -183,3 +207,93 @@ def test_no_crisis_is_overlooked_where_two_rows_have_one_id() -> None:
     record = Record("7", "", None, Dialogue(utterances=()))
     annotation = Annotation((("7", Labels((grave,))), ("7", Labels((1,)))), topics)
     assert [one.crisis for one in with_topics([record, record], annotation)] == [True, True]
+
+
+ANSWERS = {"第": replying("焦虑"), "改": replying("自杀倾向")}
+
+
+def lines_of(out: Path) -> list[tuple[str, list[str]]]:
+    lines = map(orjson.loads, (out / "topics.jsonl").read_bytes().splitlines())
+    return [(line["id"], line["topics"]) for line in lines]
+
+
+def test_a_dialogue_that_has_changed_has_one_line_and_of_one_that_changed_back_it_is_the_first(tmp_path: Path) -> None:
+    first, changed = [record(0, "第0号"), record(1, "第1号")], [record(0, "改了"), record(1, "第1号")]
+    annotate(tmp_path, ANSWERS, records=first)
+
+    _, provider = annotate(tmp_path, ANSWERS, records=changed)
+    after = lines_of(tmp_path)
+    reread = asyncio.run(reread_topics(tmp_path))
+    _, nobody = annotate(tmp_path, ANSWERS, records=first)
+
+    assert len(provider.asked) == 1
+    assert after == [("r0", ["自杀倾向"]), ("r1", ["焦虑"])]
+    assert reread[1].accepted == 3  # replies; the file has the lines that it had
+    assert nobody.asked == []
+    assert lines_of(tmp_path) == [("r0", ["焦虑"]), ("r1", ["焦虑"])]
+    asyncio.run(reread_topics(tmp_path))
+    assert lines_of(tmp_path) == [("r0", ["焦虑"]), ("r1", ["焦虑"])]
+
+
+def test_two_records_of_one_id_have_a_line_each_and_get_their_own_labels(tmp_path: Path) -> None:
+    both = [record(0, "第0号"), record(0, "改了")]
+    annotate(tmp_path, ANSWERS, records=both)
+
+    assert lines_of(tmp_path) == [("r0", ["焦虑"]), ("r0", ["自杀倾向"])]
+    assert [one.crisis for one in with_topics(both, read_annotation(tmp_path))] == [False, True]
+
+
+def test_the_labels_of_another_text_are_not_put_onto_a_record(tmp_path: Path) -> None:
+    annotate(tmp_path, ANSWERS, count=2)
+    changed, same = record(0, "别的"), record(1, "第1号")
+
+    annotation = read_annotation(tmp_path)
+
+    assert [one.crisis for one in with_topics([changed, same], annotation)] == [None, False]
+    assert annotation.fates([changed, same, record(9)], PAPER_ROLES) == {"changed": 1, "same": 1, "missing": 1}
+
+
+def test_a_file_of_before_there_were_digests_is_matched_by_id(tmp_path: Path) -> None:
+    old = {"id": "r0", "topics": ["焦虑"], "indices": [34], "near_misses": [], "others": [], "crisis": False}
+    (tmp_path / "topics.jsonl").write_bytes(orjson.dumps(old) + b"\n")
+
+    annotation = read_annotation(tmp_path)
+
+    assert annotation.fates([record(0)], PAPER_ROLES) == {"unchecked": 1}
+    assert next(with_topics([record(0)], annotation)).topics == ("焦虑",)
+
+
+def test_the_digest_is_of_what_was_said_in_either_language_and_with_utterances_joined() -> None:
+    spoken = [Utterance(role="client", content="一"), Utterance(role="client", content="二")]
+    dialogue, joined = Dialogue(utterances=tuple(spoken)), Dialogue(utterances=(Utterance(role="c", content="一\n二"),))
+    told = {said_digest(spoken_text(dialogue, PAPER_ROLES, language)) for language in ("zh", "en")}
+    assert told == {text_digest("一\n二")}
+    assert said_digest(spoken_text(joined, RoleMap("c", "s"), "zh")) in told
+
+
+def test_the_labels_of_another_corpus_are_not_mixed_in_unless_that_is_meant(tmp_path: Path) -> None:
+    annotate(tmp_path, ANSWERS, count=3)
+    strangers = [record(number, f"改{number}") for number in range(3)]
+
+    with pytest.raises(OtherSourceError, match="of 3 dialogues none is among its 3") as refused:
+        annotate(tmp_path, ANSWERS, records=strangers)
+    report, provider = annotate(tmp_path, ANSWERS, records=strangers, add=True)
+
+    assert "smile topics annotate CORPUS" in refused.value.hint
+    assert "--add" in refused.value.hint
+    assert (len(provider.asked), report.counts.accepted) == (3, 6)
+    assert lines_of(tmp_path) == [(f"r{number}", ["自杀倾向"]) for number in range(3)]
+
+
+def test_labels_find_their_dialogue_whatever_the_two_who_speak_are_called(tmp_path: Path) -> None:
+    """An export as messages calls them user and assistant; whoever calls from Python may name no roles."""
+    annotate(tmp_path, ANSWERS, count=1)
+    said = Dialogue(
+        utterances=(Utterance(role="user", content="第0号"), Utterance(role="assistant", content="我在听。"))
+    )
+    exported = Record("r0", "", None, said)
+
+    annotation = read_annotation(tmp_path)
+
+    assert annotation.fates([exported], RoleMap("user", "assistant")) == {"same": 1}
+    assert annotation.fates([exported], PAPER_ROLES) == {"same": 1}

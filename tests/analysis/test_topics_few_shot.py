@@ -1,11 +1,15 @@
 """Topics by a base model: examples, and a grammar in place of an instruction."""
 
+import asyncio
 import random
 import re
 from pathlib import Path
 
-from smile_async.analysis.topics import read_annotation, topic_task
-from smile_async.analysis.topics_few_shot import LONGEST, annotate_few_shot, few_shot_task
+import pytest
+
+from smile_async.analysis.topic_entropy import topic_table
+from smile_async.analysis.topics import read_annotation, reread_topics, topic_task
+from smile_async.analysis.topics_few_shot import LONGEST, annotate_few_shot, both_ends, few_shot_task
 from smile_async.corpus.formats import Record
 from smile_async.dialogue.model import Dialogue
 from smile_async.prompt.annotation_few_shot import few_shot, labels_grammar
@@ -52,9 +56,27 @@ def test_it_asks_with_the_grammar_and_reads_the_labels_as_any_annotation(tmp_pat
     request = provider.asked[0][1]
     assert request.extra["grammar"] == labels_grammar()
     assert request.max_tokens == 64
-    assert len(request.messages[-1].content) == LONGEST + len("【对话】\n\n【主题】")
-    [(ident, labels)] = read_annotation(tmp_path).rows
-    assert (ident, labels.topics, labels.crisis) == ("r0", (34, 58), True)
+    assert len(request.messages[-1].content) <= LONGEST + len("【对话】\n\n【主题】")
+    assert request.messages[-1].content.endswith("很\n支持者：我在听。\n【主题】")  # the end is read, too
+    for _ in range(2):  # as it was written, and as `smile revalidate` writes it again
+        annotation = read_annotation(tmp_path)
+        [(ident, labels)] = annotation.rows
+        assert (ident, labels.topics, labels.crisis, labels.in_part) == ("r0", (34, 58), True, True)
+        asyncio.run(reread_topics(tmp_path))
+    told = topic_table(annotation.labels, annotation.topics)
+    assert told.note.startswith("Of 1 of the 1 dialogues the annotator was shown beginning and end alone")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("短", "短"),
+        ("一一\n二二二二二\n三三三三三三\n四四", "一一\n……\n四四"),  # halves of (13 - 4) // 2 = 4: 一一|二 and 三|四四
+        ("字" * 20, "字字字字\n……\n字字字字"),
+    ],
+)
+def test_of_a_long_dialogue_whole_lines_of_beginning_and_end_are_shown(text: str, shown: str) -> None:
+    assert both_ends(text, 13) == shown
 
 
 def test_a_run_of_figure_11_does_not_go_on_with_examples() -> None:

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from smile_async.chatbot import study_tables
+from smile_async.chatbot import study, study_tables
+from smile_async.chatbot.ballots import read_ballots
 from smile_async.chatbot.study_cases import KeptRecords, digest_of, draw_cases, held_questions
 from smile_async.chatbot.study_corpus import made_up_corpus
-from smile_async.chatbot.study_folder import NOTES, StudyFolder
-from smile_async.chatbot.study_settings import study_settings
+from smile_async.chatbot.study_settings import StudyWishes, study_settings
+from smile_async.chatbot.votes import Vote, VoteStore
 from smile_async.corpora import Corpus, open_corpus
 from smile_async.corpus.formats import PAPER_ROLES
 from smile_async.corpus.splits import question_of
-from smile_async.errors import RunInUseError, RunMismatchError, UsageError
+from smile_async.errors import UsageError
+from smile_async.study_folder import CHATBOT, StudyFolder
 from tests.chatbot import tiny
 from tests.cli.conftest import Serve, Smile
 from tests.cli.conftest import serve as serve  # noqa: PLC0414 - the fixtures
@@ -93,32 +95,41 @@ def test_a_study_of_nothing_is_refused(name: str) -> None:
         study_settings("small", **{name: 0})
 
 
-def test_a_step_is_done_while_inputs_and_files_are_the_same(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
-    folder.begin({"seed": 1})
-    (tmp_path / "made").write_text("a")
-    folder.note("cases", {"of": (1, 2)}, ["made"], {"cases": 3})
-    assert folder.done("cases", {"of": (1, 2)}) == {"cases": 3}
-    assert folder.done("cases", {"of": (1, 3)}) is None
-    assert folder.done("sessions", {}) is None
-    (tmp_path / "made").write_text("b")
-    assert folder.done("cases", {"of": (1, 2)}) is None
+def test_new_answers_leave_ballots_with_votes_as_they_are(corpus: Corpus, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, CHATBOT)
+    (tmp_path / "cases.jsonl").write_text(
+        "".join(
+            json.dumps({"id": f"c{n}", "messages": [{"role": "user", "content": "q"}], "reference": f"r{n}"}) + "\n"
+            for n in range(3)
+        )
+    )
 
+    def answered(word: str) -> dict[str, Any]:
+        for name in ("baseline", "fine-tuned"):
+            file = tmp_path / "answers" / name / "responses.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(json.dumps({"id": f"c{n}", "response": f"{word} {name}"}) + "\n" for n in range(3)))
+        settings = study_settings("small", base="tiny")
+        work = study._Study(folder, corpus, None, settings, StudyWishes(), study.StudyWatch(notify=told.append))
+        return work._ballots().work()
 
-def test_a_study_with_other_settings_is_refused_by_their_names(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
-    folder.begin({"seed": 1, "base": "x"})
-    folder.begin({"seed": 1, "base": "x"})
-    with pytest.raises(RunMismatchError, match="other settings: seed 1"):
-        folder.begin({"seed": 2, "base": "x"})
-    (tmp_path / NOTES).write_text("{torn")
-    with pytest.raises(RunMismatchError, match="no JSON"):
-        folder.begin({"seed": 1, "base": "x"})
-
-
-def test_two_processes_do_not_work_on_one_study(tmp_path: Path) -> None:
-    with StudyFolder(tmp_path).alone(), pytest.raises(RunInUseError), StudyFolder(tmp_path).alone():
-        pass
+    told: list[str] = []
+    assert answered("first")["cases"] == 3
+    assert answered("second")["cases"] == 3  # nobody had voted
+    kept = {name: (tmp_path / name).read_bytes() for name in ("ballots.json", "ballots.key.json")}
+    drawn = read_ballots(tmp_path / "ballots.json")
+    with VoteStore.open(tmp_path / "ballots.votes.sqlite3", drawn) as store:
+        store.enrol(["ann"])
+        store.cast(Vote("ann", "c0", "AB", "A"))
+    (tmp_path / "ballots.key.json").unlink()
+    assert answered("second")["cases"] == 3  # the same draw: what is missing comes back
+    third = answered("third")
+    assert (third["cases"], third["why"]) == (None, "people voted on ballots of earlier answers")
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+    assert "1 votes" in told[0]
+    report = {"steps": {"ballots": third}, "settings": {"base": "tiny"}}
+    assert ("ballots", "none new") in study_tables.made_of(report)
+    assert study_tables.notes(report) == ("No ballots were drawn: people voted on ballots of earlier answers.",)
 
 
 def figure(mean: float, low: float, high: float) -> dict[str, float]:
@@ -169,7 +180,7 @@ def test_a_served_model_answers_the_cases_and_a_second_call_asks_nobody(smile: S
     assert "model" in elsewhere.err
     other = smile("reproduce-chatbot", "study", *at, *SMALL, "--seed", "9")
     assert other.code == 2
-    assert "other settings: seed 1234" in other.err
+    assert "seed: was 1234, now 9" in other.err
 
 
 def test_cases_of_a_file_leave_the_whole_corpus_for_training(smile: Smile) -> None:

@@ -18,10 +18,13 @@ def test_the_model_sees_the_system_prompt_and_the_last_turns() -> None:
     assert Conversation().said("q").asked() == (("user", "q"),)
 
 
-def test_an_answer_that_never_came_leaves_no_question_behind() -> None:
+def test_a_question_without_an_answer_waits_for_one_and_gives_its_place_to_the_next() -> None:
     talk = Conversation().said("q0").answered("a0").said("q1").answered(" \n")
-    assert talk.turns == (("user", "q0"), ("assistant", "a0"))
-    assert talk.unanswered().turns == (("user", "q0"),)
+    assert talk.waits
+    assert talk.unanswered() == talk
+    assert talk.asked()[-1] == ("user", "q1")
+    assert talk.said("q2").turns == (("user", "q0"), ("assistant", "a0"), ("user", "q2"))
+    assert talk.answered("a1").unanswered() == talk
     assert talk.emptied().turns == ()
 
 

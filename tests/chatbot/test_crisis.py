@@ -1,5 +1,7 @@
 """Self-harm words in Chinese and English, and whom to call."""
 
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,9 @@ def test_a_file_of_ones_own_goes_over_the_built_in_lines(tmp_path: Path) -> None
 def test_the_beginning_says_what_it_is_not_in_the_readers_language() -> None:
     assert "no substitute for professional help" in beginning(language_of({"LANG": "en_GB.UTF-8"}))
     assert "不能代替专业帮助" in beginning(language_of({"LC_ALL": "zh_CN.UTF-8", "LANG": "en_GB.UTF-8"}))
+
+
+def test_every_built_in_line_names_a_page_on_which_it_was_found() -> None:
+    table = tomllib.loads((files("smile_async.chatbot") / "data/helplines.toml").read_text("utf-8"))
+    assert {"CN", "US", "*"} <= table.keys()
+    assert [country for country, entry in table.items() if "https://" not in entry.get("source", "")] == []

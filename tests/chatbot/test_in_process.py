@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,3 +107,21 @@ def test_an_answer_that_nobody_waits_for_ends(base: Path) -> None:
         await model.aclose()
 
     asyncio.run(given_up())  # waits for the thread
+
+
+def test_an_answer_has_its_seed_whether_its_batch_could_be_answered_or_not() -> None:
+    seen: list[list[int]] = []
+
+    class Narrow:
+        def answers(self, asked: Sequence[object], *, seeds: Sequence[int], told: object) -> list[Reply]:
+            seen.append(list(seeds))
+            if len(asked) > 1:
+                raise MemoryError
+            return [Reply(f"answer {seeds[0]}")]
+
+    model = InProcessModel("tiny", None, Sampling(), seed=7)
+    model._speaker = Narrow()  # type: ignore[assignment]
+    requests = [Request((Message("user", text),)) for text in ("a", "b")]
+    replies = model._answers(requests, threading.Event())
+    assert seen[1:] == [[seen[0][0]], [seen[0][1]]]
+    assert [isinstance(reply, Reply) and reply.text for reply in replies] == [f"answer {seed}" for seed in seen[0]]

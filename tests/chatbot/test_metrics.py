@@ -6,7 +6,7 @@ import random
 import pytest
 
 from smile_async.chatbot import metrics
-from smile_async.chatbot.metrics import bleu, characters, corpus_bleu, meteor, own_distinct, rouge_l, words
+from smile_async.chatbot.metrics import bleu, characters, corpus_bleu, meteor, rouge_l, words
 
 SAID = "你愿意多说一说吗？"
 
@@ -37,7 +37,6 @@ def test_identical_corpora_have_one() -> None:
 def test_no_words_have_nothing(response: str) -> None:
     told, wanted = characters(response), characters(SAID)
     assert (meteor(wanted, told), bleu(wanted, told), rouge_l(wanted, told)) == (0.0, (0.0, 0.0, 0.0), 0.0)
-    assert math.isnan(own_distinct(told, 1))
 
 
 def test_nothing_in_common_has_nothing() -> None:
@@ -96,10 +95,9 @@ def test_bleu_is_sacrebleus_where_all_orders_match(seed: int) -> None:
         assert ours[order - 1] == pytest.approx(theirs.sentence_score(" ".join(told), [" ".join(wanted)]).score / 100)
 
 
-def test_own_distinct_by_hand() -> None:
-    assert own_distinct(list("好好好的"), 1) == pytest.approx(2 / 4)
-    assert own_distinct(list("好好好的"), 2) == pytest.approx(2 / 3)  # 好好, 好好, 好的
-    assert math.isnan(own_distinct(list("好"), 2))
+def test_a_short_reference_has_no_longer_ngrams_that_could_be_met() -> None:
+    """好 and 好的呢: 1 of 3 signs, none of 2 pairs and none of 1 triple, each counted as a tenth of one."""
+    assert bleu(list("好"), list("好的呢"))[2] == pytest.approx((1 / 3 * 0.1 / 2 * 0.1 / 1) ** (1 / 3))
 
 
 def test_every_formula_is_told() -> None:

@@ -134,3 +134,18 @@ def test_a_third_speaker_is_refused() -> None:
     strange = Record("x", "", None, Dialogue(utterances=(Utterance(role="mother", content="他不说话"),)))
     with pytest.raises(UsageError, match="Dialogue x has a speaker 'mother'"):
         list(cases([strange]))
+
+
+@pytest.mark.parametrize("name", ["王小明", "13812345678", "li@example.org", "110101199003070011"])
+def test_ids_that_tell_who_somebody_is_do_not_go_out(tmp_path: Path, name: str) -> None:
+    said = (("c", "睡不好"), ("s", "请说"))
+    with pytest.raises(UsageError, match="The id of dialogue 2") as refused:
+        build([record("a", *said), record(name, *said)], tmp_path / "out.jsonl", review=tmp_path / "list.csv")
+    assert name not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["17", "session-2024-03", "a13812345678bcde"])
+def test_ids_that_tell_nothing_stay(tmp_path: Path, name: str) -> None:
+    made = build([record(name, ("c", "睡不好"), ("s", "请说"))], tmp_path / "out.jsonl", review=tmp_path / "list.csv")
+    assert made.cases == 1

@@ -101,6 +101,23 @@ def test_the_same_call_again_only_reports(base: Path, sessions: Path, tuned: tra
         training.train(sessions, tuned.folder, settings(base, rank=8))
 
 
+def test_a_training_does_not_go_on_with_another_number_of_processes(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its updates would hold other sessions: some would be learnt twice, some never."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    training._note(tmp_path, settings(base), [])
+    checkpoint = tmp_path / "checkpoints/checkpoint-4"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 4}')
+    training._note(tmp_path, settings(base), [])
+    monkeypatch.delenv("WORLD_SIZE")
+    with pytest.raises(RunMismatchError, match="processes 2"):
+        training._note(tmp_path, settings(base), [])
+    (tmp_path / "report.json").write_text("{}")  # it ended: it is only read
+    training._note(tmp_path, settings(base), [])
+
+
 class Stop(Exception):  # noqa: N818 - it stands for a kill
     pass
 

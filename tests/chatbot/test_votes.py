@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smile_async.chatbot.votes import Vote, VoteStore, read_votes
-from smile_async.errors import SourceError, UsageError
+from smile_async.errors import SourceError, StoppedError, UsageError
 from tests.chatbot.study import study
 
 
@@ -34,6 +34,17 @@ def test_secrets_stay_the_same_and_differ_between_raters(tmp_path: Path) -> None
     assert min(map(len, first.values())) >= 32  # 24 random bytes
 
 
+def test_of_several_votes_that_are_brought_the_latest_counts_whenever_it_came(tmp_path: Path) -> None:
+    """An annotator who judged a task twice; and an export that is older than what was voted since."""
+    twice = [Vote("ann", "case-0", "AB", "A", at=1.0), Vote("ann", "case-0", "AB", "B", at=2.0)]
+    timeless = [Vote("bo", "case-0", "AB", "A"), Vote("bo", "case-0", "AB", "B")]
+    with VoteStore.open(tmp_path / "votes.sqlite3", study().ballots) as store:
+        assert (store.bring(twice), store.bring(twice)) == (1, 0)
+        assert (store.bring(timeless), store.bring(timeless)) == (1, 0)
+        assert store.bring(twice[:1]) == 0
+        assert {vote.rater: vote.choice for vote in store.cast_so_far()} == {"ann": "B", "bo": "B"}
+
+
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "x" * 61])
 def test_unfit_names_are_refused(tmp_path: Path, name: str) -> None:
     with VoteStore.open(tmp_path / "votes.sqlite3", study().ballots) as store, pytest.raises(UsageError):
@@ -42,9 +53,14 @@ def test_unfit_names_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_votes_on_other_ballots_are_not_mixed(tmp_path: Path) -> None:
     path = tmp_path / "votes.sqlite3"
-    VoteStore.open(path, study().ballots).close()
+    with VoteStore.open(path, study().ballots) as before:
+        before.enrol(["ann"])
+        with VoteStore.open(path, study(seed=5).ballots) as store:  # nobody had voted
+            store.cast(Vote("ann", "case-0", "AB", "A"))
+        with pytest.raises(StoppedError, match="other ballots now"):
+            before.cast(Vote("ann", "case-0", "AB", "B"))
     with pytest.raises(UsageError, match="other ballots"):
-        VoteStore.open(path, study(seed=5).ballots)
+        VoteStore.open(path, study().ballots)
 
 
 def test_what_is_no_store_is_not_touched(tmp_path: Path) -> None:

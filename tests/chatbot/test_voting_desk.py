@@ -48,6 +48,14 @@ def test_the_link_gives_the_page_and_a_cookie_that_scripts_and_other_sites_do_no
     assert SECRETS["bo"].encode() not in answer.body
 
 
+@pytest.mark.parametrize("other", ['prefs={"a": 1}', "a", "=", "a=b=c", 'q="x', "\x7f"])
+def test_cookies_of_other_programs_on_this_host_do_not_hide_ours(desk: VotingDesk, other: str) -> None:
+    """Cookies do not tell ports apart, and some programs write what no cookie may hold."""
+    ours = f"{COOKIE}={SECRETS['ann']}"
+    for cookie in (f"{other}; {ours}", f"{ours};{other}"):
+        assert get(desk, "/api/study", cookie=cookie) == 200
+
+
 @pytest.mark.parametrize("target", ["/", "/page.js", "/page.css", "/words.js", "/icon.svg", "/api/study"])
 def test_with_the_cookie_all_is_there_and_without_nothing(desk: VotingDesk, target: str) -> None:
     assert get(desk, target) == 200

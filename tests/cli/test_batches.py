@@ -12,7 +12,7 @@ import pytest
 from smile_async.simulate.server import SimulatorServer
 from tests.cli.conftest import KEY, ROWS, Ended, Serve, Smile, at
 from tests.e2e.processes import in_ledger
-from tests.e2e.questions import questions
+from tests.e2e.questions import questions, write_jsonl
 
 FAULTS = {"server-error": 0.1, "content-filter": 0.1, "broken-json": 0.05, "rate-limited": 0.05}
 BREACHES = {"bad-start": 0.15}
@@ -303,6 +303,20 @@ def test_a_usage_error_is_2_and_leaves_no_run(
     assert not Path("absent").exists()
 
 
+def test_another_source_is_not_handed_over_with_a_run_unless_that_is_meant(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    server, other = serve(), source.with_name("other.jsonl")
+    write_jsonl(other, questions(2 * ROWS)[ROWS:])
+    smile("batch", "submit", source, "run", *at(server))
+
+    refused = smile("batch", "submit", other, "run", *at(server))
+    added = smile("batch", "submit", other, "run", *at(server), "--add", "--json")
+
+    assert (refused.code, "none is among its 24" in refused.err) == (2, True)
+    assert (added.code, added.told["in_batches"]) == (0, 2 * ROWS)
+
+
 def test_a_run_without_batches_says_so(smile: Smile, serve: Serve, source: Path) -> None:
     smile("generate", source, "run", *at(serve()))
     for command in ("status", "collect", "cancel"):
@@ -385,6 +399,20 @@ def test_giving_up_takes_what_can_still_be_had(smile: Smile, serve: Serve, sourc
     smile("batch", "submit", source, "run", *at(server))
     assert smile("batch", "cancel", "run", "--forget", "--json").told["collected"]["accepted"] == ROWS
     assert answered(server) == [1] * ROWS
+
+
+def test_giving_up_keeps_the_half_of_the_results_that_came(smile: Smile, serve: Serve, source: Path) -> None:
+    """The file of errors is gone at the server: those rows are unknown, the others' answers were paid for and are kept."""
+    server = serve(faults={"content-filter": 0.5})
+    smile("batch", "submit", source, "run", *at(server))
+    smile("batch", "status", "run")
+    [batch] = server.office._batches.values()
+    assert batch.error_file is not None
+    del server.office._files[batch.error_file]
+    collected = smile("batch", "cancel", "run", "--forget", "--json").told["collected"]
+    assert 0 < collected["accepted"] == sum(answered(server)) < ROWS
+    assert collected["not_run"] == ROWS - collected["accepted"]
+    assert not list(Path("run").glob("*batch-*"))
 
 
 @pytest.mark.parametrize("where", ["azure", "zhipu"])

@@ -46,6 +46,15 @@ def test_the_papers_system_prompt_can_be_put_in(smile: Smile, run: Path) -> None
     assert {line["messages"][0]["role"] for line in _lines(Path("out.jsonl"))} == {"system"}
 
 
+@pytest.mark.parametrize(
+    ("shape", "flag"), [("smilechat", "--system"), ("jsonl", "--system"), ("smilechat", "--topics")]
+)
+def test_what_a_format_has_no_place_for_is_refused(smile: Smile, run: Path, shape: str, flag: str) -> None:
+    ended = smile("export", run, "out", "--format", shape, flag, "paper-zh")
+    assert (ended.code, flag in ended.err, f"--format {shape} has no place for it" in ended.err) == (2, True, True)
+    assert not Path("out").exists()
+
+
 def test_any_corpus_can_be_exported_not_only_a_run(smile: Smile, run: Path) -> None:
     smile("export", run, "first", "--format", "smilechat")
     assert smile("export", "first", "second.jsonl", "--json").told["written"] == ROWS

@@ -27,6 +27,25 @@ def test_a_run_gives_qas_and_dialogues_and_the_same_command_costs_nothing(
     assert "vectors    48 of 256 numbers" in first.err
 
 
+def test_another_corpus_is_refused_and_added_when_it_is_meant(smile: Smile, serve: Serve, tmp_path: Path) -> None:
+    def corpus(name: str, word: str) -> Path:
+        said = [{"id": str(n), "dialogue": [{"role": "client", "content": f"{word}{n}"}]} for n in range(3)]
+        return write_jsonl(tmp_path / name, said)
+
+    server, first, other = serve(), corpus("first.jsonl", "一"), corpus("other.jsonl", "二")
+    asking = ("v", *at(server), "--what", "dialogue")
+    smile("embed", first, *asking)
+
+    refused, added = smile("embed", other, *asking), smile("embed", other, *asking, "--add", "--json")
+    stranger = smile("compare", f"one={first}", "--vectors", "one=v")
+    own = smile("compare", f"one={other}", "--vectors", "one=v")
+
+    assert (refused.code, "of 3 texts none is among its 3" in refused.err) == (2, True)
+    assert (added.code, added.told["vectors"]["rows"]) == (0, 3)  # under each id the text that was read last
+    assert (stranger.code, "vectors of one are of other texts" in " ".join(stranger.err.split())) == (2, True)
+    assert own.code == 0
+
+
 def test_qas_that_became_no_dialogue_are_embedded_from_their_source(smile: Smile, serve: Serve, source: Path) -> None:
     server = serve()
 
@@ -74,6 +93,7 @@ def test_without_a_model_the_embedded_one_is_asked(named: AskFlags, provider: st
         (("embed", "{source}", "v", "--what", "qa", "--model", "m", "--encoding", "hex"), "one of base64, float"),
         (("embed", "{source}", "v", "--what", "qa", "--base-url", "http://127.0.0.1:9"), "No model is named"),
         (("embed", "{source}", "v", "--what", "qa", "--provider", "local", "--model", "m"), "no choice of models"),
+        (("embed", "{source}", "v", "--what", "qa", "--model", "m", "--temperature", "0"), "--temperature"),
         (("embed", "absent", "v", "--model", "m"), "absent: there is no such file"),
         (("topics", "annotate", "{source}", "t", "--model", "m", "--language", "fr"), "zh or en"),
         (("topics", "absent"), "smile topics annotate CORPUS absent"),

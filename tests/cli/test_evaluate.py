@@ -1,5 +1,6 @@
 """`smile evaluate`: Table 5 as a table, as CSV and as JSON."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_systems_stand_beside_each_other_in_percent(smile: Smile) -> None:
     assert ended.code == 0, ended.err
     assert "3 cases, tokens: characters" in ended.out
     [rouge] = [line for line in ended.out.splitlines() if "ROUGE-L" in line]
-    assert "100.00 (100.00-100.00)+" in rouge
+    assert "100.00 (100.00-100.00) +" in rouge
     assert REFERENCES[0] not in ended.out
 
 
@@ -36,6 +37,21 @@ def test_json_and_csv_hold_the_same_figures(smile: Smile) -> None:
     table = smile("evaluate", "cases.jsonl", "golden=golden.jsonl", "--csv").out.splitlines()
     assert table[0] == "system,metric,mean,low,high,cases"
     assert "golden,rouge-l,1.000000,1.000000,1.000000,3" in table
+
+
+def test_a_figure_that_no_case_has_is_said_to_be_none_and_a_name_with_a_comma_is_one_cell(smile: Smile) -> None:
+    """Three single signs have no 2-gram."""
+    files()
+    rows = [json.dumps({"id": number, "response": "嗯"}) for number in range(3)]
+    Path("short.jsonl").write_text("\n".join(rows), "utf-8")
+    [line] = [
+        line
+        for line in smile("evaluate", "cases.jsonl", "a,b=short.jsonl").out.splitlines()
+        if line.strip().startswith("D-2")
+    ]
+    assert line.split() == ["D-2", "no", "score"]
+    table = csv.reader(smile("evaluate", "cases.jsonl", "a,b=short.jsonl", "--csv").out.splitlines())
+    assert {len(row) for row in table} == {6}
 
 
 def test_what_cannot_be_meant_is_refused(smile: Smile) -> None:

@@ -44,6 +44,30 @@ def _all_vote(order: tuple[str, ...], *raters: str) -> None:
         store.bring(votes)
 
 
+def test_ballots_that_people_voted_on_are_not_replaced(smile: Smile) -> None:
+    """Their key would be gone, and with it the work of the raters."""
+    smile(*DRAW)
+    _all_vote(("tuned", "golden", "baseline"), "ann")
+    kept = {name: Path(name).read_bytes() for name in ("study.json", "study.key.json")}
+    again = smile(*DRAW, "--seed", "4", "--overwrite")
+    assert again.code == 2
+    assert "holds 15 votes" in again.err  # 5 cases of 3 pairs
+    Path("study.json").unlink()
+    assert smile(*DRAW, "--seed", "4", "--overwrite").code == 2
+    assert smile(*DRAW, "--overwrite").code == 0  # the same draw gives the same ballots
+    assert {name: Path(name).read_bytes() for name in kept} == kept
+    assert smile("tally", "study.votes.sqlite3", "--json").told["cases"] == 5
+    assert smile(*DRAW, "--seed", "4", "-o", "other.json").code == 0
+
+
+def test_ballots_nobody_voted_on_may_be_drawn_anew(smile: Smile) -> None:
+    smile(*DRAW)
+    VoteStore.open(Path("study.votes.sqlite3"), read_ballots(Path("study.json"))).close()
+    assert smile(*DRAW, "--seed", "4", "--overwrite").code == 0
+    _all_vote(("tuned", "golden", "baseline"), "ann")  # the store is for the new ones then
+    assert smile("tally", "study.votes.sqlite3", "--json").told["cases"] == 5
+
+
 def test_from_responses_to_figure_6(smile: Smile) -> None:
     drawn = smile(*DRAW, "--json").told
     assert (drawn["cases"], drawn["systems"]) == (5, ["golden", "baseline", "tuned"])
@@ -53,6 +77,7 @@ def test_from_responses_to_figure_6(smile: Smile) -> None:
     rates = {(pair["first"], pair["second"]): (pair["win_rate"], pair["loss_rate"]) for pair in told["pairs"]}
     assert rates == {("golden", "baseline"): (1, 0), ("golden", "tuned"): (0, 1), ("baseline", "tuned"): (0, 1)}
     assert {pair["agreement"]["kappa"] for pair in told["pairs"]} == {1.0}
+    assert smile("tally", "study.json", "--json").told["pairs"] == told["pairs"]
     rows = list(csv.DictReader(smile("tally", "study.votes.sqlite3", "--csv").out.splitlines()))
     assert [(row["first"], row["second"], row["wins"], row["losses"], row["kappa"]) for row in rows] == [
         ("golden", "baseline", "5", "0", "1.0"),

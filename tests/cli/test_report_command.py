@@ -63,6 +63,45 @@ def test_of_an_export_and_without_a_word_of_anybody(smile: Smile, serve: Serve, 
     assert "该怎么办" not in Path("corpus-report.html").read_text("utf-8")  # every question ends so
 
 
+def test_two_folders_of_one_name_have_a_page_each_and_each_replaces_its_own(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    for name in ("a", "b"):
+        smile("generate", source, f"{name}/run", *at(serve()), "--limit", "2", "--json")
+
+    pages = [smile("report", f"{name}/run", "--json").told["page"] for name in ("a", "b", "a", "b")]
+
+    assert pages == ["run-report.html", "b-run-report.html"] * 2
+    assert data_of(Path("run-report.html"))["of"] != data_of(Path("b-run-report.html"))["of"]
+
+
+def test_a_page_without_a_dialogue_names_no_folder(smile: Smile, serve: Serve, source: Path) -> None:
+    """It is shown to others: where somebody keeps a source may name people."""
+    smile("generate", source, "run", *at(serve()), "--limit", "2", "--json")
+    smile("report", "run", "--samples", "0", "--out", "bare.html")
+    smile("report", "run", "--out", "full.html")
+    assert str(source) in Path("full.html").read_text("utf-8")
+    bare = Path("bare.html").read_text("utf-8")
+    assert str(source.parent) not in bare
+    assert source.name in bare
+
+
+def test_samples_bear_their_topics_and_labels_of_other_texts_are_told(smile: Smile, serve: Serve, source: Path) -> None:
+    smile("generate", source, "run", *at(serve()), "--limit", "4", "--json")
+    smile("topics", "annotate", "run", "labels", *at(serve(answers=["焦虑，自杀倾向"])))
+    lines = [json.loads(line) for line in Path("labels/topics.jsonl").read_text("utf-8").splitlines()]
+    lines[0]["digest"] = "0" * 24  # another text was labelled under this id
+    Path("labels/topics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+    ended = smile("report", "run", "--topics", "labels", "--out", "page.html")
+
+    samples = data_of(Path("page.html"))["samples"]
+    assert isinstance(samples, dict)
+    assert [one.get("topics") for one in samples["rows"]] == [None, *[["焦虑", "自杀倾向"]] * 3]
+    assert [one.get("crisis") for one in samples["rows"]] == [None, True, True, True]
+    assert "1 of 4 texts are others than those that the labels in labels were made of" in ended.err
+
+
 def test_it_replaces_reports_and_nothing_else(smile: Smile, serve: Serve, source: Path) -> None:
     smile("generate", source, "run", *at(serve()), "--limit", "2", "--json")
     assert [smile("report", "run", "--out", "page.html").code for _ in range(2)] == [0, 0]

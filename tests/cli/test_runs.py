@@ -108,7 +108,7 @@ def test_a_budget_stops_before_it_is_overspent_and_a_larger_one_goes_on(
     ("arguments", "words"),
     [
         (("generate", "absent.json", "run", "--model", "m"), ("absent.json",)),
-        (("generate", "{source}", "run"), ("No model is named", "--model")),
+        (("generate", "{source}", "run"), ("No model is named.\n  --model NAME, or",)),
         (("generate", "{source}", "run", "--model", "m", "--recipe", "nonsense"), ("nonsense", "smile", "standardT")),
         (("generate", "{source}", "run", "--model", "m", "--recipe", "absent.toml"), ("absent.toml",)),
         (("generate", "{source}", "run", "--model", "m", "--budget", "1"), ("--price-in",)),
@@ -324,6 +324,33 @@ def test_sample_and_seed_draw_distinct_questions(smile: Smile, serve: Serve, sou
     ended = smile("generate", source, "run", *at(serve()), "--sample", "7", "--seed", "3", "--json")
     assert ended.code == 0
     assert len({line["questionID"] for line in _lines(Path("run/corpus.jsonl"))}) == 7
+
+
+def test_another_source_is_refused_before_anything_changes_and_added_when_it_is_meant(
+    smile: Smile, serve: Serve, source: Path
+) -> None:
+    """24 rows of each; the same rows with 6 more in front, or most of them gone, are the same source."""
+    server, lines = serve(), source.read_text("utf-8").splitlines()
+    other = write_jsonl(source.with_name("other.jsonl"), questions(2 * ROWS)[ROWS:])
+    grown, shrunk = source.with_name("grown.jsonl"), source.with_name("shrunk.jsonl")
+    grown.write_text("\n".join([*other.read_text("utf-8").splitlines()[:6], *lines]), "utf-8")
+    shrunk.write_text("\n".join(lines[-3:]), "utf-8")
+    smile("generate", source, "run", *at(server), "--limit", str(ROWS - 1))
+
+    refused = smile("generate", other, "run", *at(server))
+    before = smile("status", "run", "--json").told
+    more = smile("generate", grown, "run", *at(server), "--json")
+    less = smile("generate", shrunk, "run", *at(server), "--json")
+    added = smile("generate", other, "run", *at(server), "--add", "--json")
+    again = smile("resume", "run", *at(server), "--json")
+
+    assert refused.code == 2
+    assert f"of 24 rows of {other} none is among its 23" in refused.err
+    assert f"smile generate {other} run --add" in " ".join(refused.err.split())
+    assert (before["source"], before["attempts"]) == (str(source), ROWS - 1)
+    assert [one.code for one in (more, less, added, again)] == [0, 0, 0, 0]
+    assert (more.told["rows"]["total"], less.told["rows"]["total"]) == (ROWS + 6, ROWS + 6)
+    assert added.told["rows"]["total"] == again.told["rows"]["total"] == 2 * ROWS
 
 
 def test_a_bad_row_is_named_with_the_flag_that_would_skip_it(smile: Smile, serve: Serve, tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
     elsewhere = smile("export", "labels", "out.jsonl")
     dialogue = [{"role": "client", "content": "喂"}]
     Path("strange.jsonl").write_text(json.dumps({"id": "x", "dialogue": dialogue}) + "\n", "utf-8")
+    changed = json.loads(corpus.read_text("utf-8").splitlines()[0])
+    changed["dialogue"][0]["content"] = "改了"
+    Path("changed.jsonl").write_text(json.dumps(changed) + "\n", "utf-8")
+    other = smile("export", "changed.jsonl", "other.jsonl", "--topics", "labels")
     foreign = smile("export", "strange.jsonl", "foreign.jsonl", "--topics", "labels")
 
     assert ended.code == again.code == 0
@@ -42,6 +46,7 @@ def test_the_command_annotates_shows_and_goes_on(smile: Smile, serve: Serve, tmp
     assert exported.code == 0
     assert (foreign.code, "labels of other dialogues" in foreign.err) == (2, True)
     assert not Path("foreign.jsonl").exists()
+    assert (other.code, "though some have their ids" in " ".join(other.err.split())) == (2, True)
     columns = [json.loads(line) for line in Path("labelled.jsonl").read_text("utf-8").splitlines()]
     assert [(one["id"], one["topics"], one["crisis"]) for one in columns] == [
         (one["id"], one["topics"], one["crisis"]) for one in lines

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smile_async.corpora import open_corpus
-from smile_async.corpus.card import Making
+from smile_async.corpus.card import Making, escaped
 from smile_async.corpus.dataset import Described, write_dataset
 from smile_async.corpus.formats import ExportReport, Record, RoleMap
 from smile_async.corpus.splits import Shares
@@ -118,6 +118,22 @@ def test_the_card_tells_how_it_was_made_and_lets_nothing_through_as_markup(tmp_p
     assert r"| Model | m\|\<script\> |" in body
     assert "no substitute for professional help" in body
     assert "| Sentences per dialogue | 4.0 | 2.0 | 2.0 |" in body  # record(1) has four utterances of one sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("~~gone~~", r"\~\~gone\~\~"),
+        ("$x^2$ at $$5", "<span>$</span>x^2<span>$</span> at <span>$</span><span>$</span>5"),
+        ("@octocat a@b.example @ 5", "<span>@</span>octocat a<span>@</span>b.example @ 5"),
+        (":smile: 12:30:45 a: b", "<span>:</span>smile: 12<span>:</span>30:45 a: b"),
+        ("https://a.example WWW.b.example", r"https\://a.example WWW\.b.example"),
+        ("a <b> `c` | d", r"a \<b\> \`c\` \| d"),
+    ],
+)
+def test_text_from_outside_is_no_strikethrough_formula_mention_emoji_or_link(text: str, shown: str) -> None:
+    """cmark-gfm shows each of these as it was written: no <del>, no <a>, and no text node that begins with @ or :."""
+    assert escaped(text) == shown
 
 
 def test_the_language_is_told_by_the_characters_where_nobody_says_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The report in a real browser: hostile text runs nothing and asks nobody, and a reader finds what there is."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,30 @@ def test_a_reason_leads_to_its_samples_and_keys_move_along_a_chart(open_tab: Ope
     chart.press("ArrowRight")
     assert "in 60 s, at most" in tab.page.locator("#rates .tip.on").inner_text()
     unharmed(tab, page)
+
+
+def test_a_sample_shows_its_labels_and_marks_those_of_a_crisis(open_tab: OpenTab, tmp_path: Path) -> None:
+    run = hostile_run(tmp_path)
+    ids = [json.loads(line)["id"] for line in (run / "corpus.jsonl").read_bytes().splitlines()]
+    line = {
+        "topics": ["焦虑", "自杀倾向"],
+        "indices": [34, 58],
+        "near_misses": [],
+        "others": [HOSTILE[0]],
+        "crisis": True,
+    }
+    (tmp_path / "labels").mkdir()
+    lines = "".join(json.dumps({"id": ident, **line}) + "\n" for ident in ids)
+    (tmp_path / "labels" / "topics.jsonl").write_text(lines, "utf-8")
+    draw_report(run, tmp_path / "page.html", topics=tmp_path / "labels")
+
+    tab = open_tab((tmp_path / "page.html").as_uri(), locale="en-US", **PHONE)
+    tab.page.locator("#dialogues .list > li > button").first.click()
+
+    assert tab.page.locator(".pane .topics .tag").all_inner_texts() == ["Anxiety", "Suicidal Tendency"]
+    assert tab.page.locator(".pane .topics .tag.crisis").all_inner_texts() == ["Suicidal Tendency"]
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
+    unharmed(tab, tmp_path / "page.html")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smile_async.chatbot.ballots import write_ballots
-from smile_async.chatbot.votes import read_votes
+from smile_async.chatbot.ballots import read_ballots, write_ballots
+from smile_async.chatbot.votes import Vote, VoteStore, read_votes
 from smile_async.chatbot.voting.desk import ALWAYS
 from tests.chatbot.study import study
 from tests.e2e.processes import smile
@@ -122,6 +122,8 @@ def test_a_port_that_is_taken_and_other_peoples_votes_are_refused_with_a_way_out
     with voting(ballots, "Ann") as server:
         taken = smile("vote", str(ballots), "--port", str(server.port))
         assert (taken.code, "Choose another --port" in taken.err) == (2, True)
+    with VoteStore.open(tmp_path / "study.votes.sqlite3", read_ballots(ballots)) as store:
+        store.cast(Vote("Ann", "case-0", "AB", "A"))
     write_ballots(study(3, seed=8), tmp_path / "other.json", tmp_path / "other.key.json")
     mixed = smile("vote", str(tmp_path / "other.json"), "--votes", str(tmp_path / "study.votes.sqlite3"), "--port", "0")
     assert (mixed.code, "other ballots" in mixed.err) == (2, True)

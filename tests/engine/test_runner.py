@@ -3,10 +3,11 @@
 import asyncio
 import gc
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -365,6 +366,63 @@ def test_cancelling_again_and_again_loses_nothing_either(tmp_path: Path) -> None
     run_virtual(main())
     assert counts_of(tmp_path).accepted == 11
     finished(tmp_path, rows(100))  # and the run is free
+
+
+def test_a_provider_that_cancels_itself_ends_no_run_as_done_while_a_row_is_left(tmp_path: Path) -> None:
+    """Another library's cancel scope, say: the row was counted as asked, and the report said done, exit code 0."""
+
+    class Cancelling(ScriptedProvider):
+        async def ask(self, request: Request) -> Reply | Failure:
+            if word(request) == "row00003":
+                raise asyncio.CancelledError
+            return await super().ask(request)
+
+    report = ask_all(tmp_path, rows(20), Cancelling(in_turn([], then=GOOD)))
+    assert (report.state, report.reason, report.exit_code) == ("stopped", "interrupted", 130)
+    assert report.counts.perhaps_billed == 1
+    finished(tmp_path, rows(20))
+
+
+def test_what_breaks_after_an_answer_was_settled_counts_it_once_and_ends_the_run(tmp_path: Path) -> None:
+    """Counted out twice, one less than nothing was in flight, and the run waited for it for ever."""
+
+    def cancelled(item: str, reply: Reply) -> Accepted[str] | Rejected:
+        if item == "row00003":
+            raise asyncio.CancelledError
+        return Accepted(reply.text)
+
+    prices, limits = Prices(input=1.0, output=1.0), Limits(concurrency=1)
+    told = Told()
+    provider = ScriptedProvider(in_turn([], then=GOOD), latency=1.0)
+    report = ask_all(tmp_path, rows(20), provider, task=echo(cancelled), prices=prices, limits=limits, listener=told)
+    assert (report.state, report.reason) == ("stopped", "interrupted")
+    assert (report.counts.attempts, report.counts.replies, report.counts.perhaps_billed) == (4, 3, 1)
+    assert report.counts.in_flight == 0
+    finished(tmp_path, rows(20))
+
+
+def test_a_loop_that_starts_tasks_eagerly_lets_a_run_end(tmp_path: Path) -> None:
+    """As `asyncio.eager_task_factory` of Python 3.12: an attempt was over before it was noted as under way."""
+
+    class Instant(ScriptedProvider):
+        async def ask(self, _request: Request) -> Reply | Failure:
+            return replying("good")
+
+    def eager(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Future[Any]":
+        if coroutine.__name__ != "_carry":
+            return asyncio.Task(coroutine, loop=loop)
+        ended = loop.create_future()
+        with pytest.raises(StopIteration):  # it never waits
+            coroutine.send(None)
+        ended.set_result(None)
+        return ended
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(eager)
+        report = await asyncio.wait_for(asking(tmp_path, rows(20), Instant(in_turn([], then=GOOD))), 1_000.0)
+        assert (report.state, report.counts.accepted) == ("done", 20)
+
+    run_virtual(main())
 
 
 def test_a_source_that_raises_in_the_middle_keeps_what_was_paid_and_raises(tmp_path: Path) -> None:

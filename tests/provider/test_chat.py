@@ -13,7 +13,7 @@ from smile_async.engine.job import Failure, FailureKind, LimitWord, Message, Rep
 from smile_async.engine.task import Provider
 from smile_async.errors import SettingsError
 from smile_async.provider.chat import ChatProvider, chat_url
-from smile_async.provider.reply import without_thinking
+from smile_async.provider.thinking import without_thinking
 from tests.provider.wire import listening, sends
 
 KEY = "sk-test-0123456789abcdef"

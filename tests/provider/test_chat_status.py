@@ -63,7 +63,7 @@ LIMIT = "You have reached your specified API usage limits. You will regain acces
         (413, b"", K.BAD_REQUEST),
         (422, b'{"detail":[{"loc":["body"],"msg":"x"}]}', K.BAD_REQUEST),
         (418, b"", K.BAD_REQUEST),
-        (308, b"", K.BAD_REQUEST),
+        (308, b"", K.SERVER_ERROR),
         (408, b"", K.TIMEOUT),
         (500, b"[]", K.SERVER_ERROR),
         (502, b"<html>bad gateway</html>", K.GATEWAY),

@@ -167,8 +167,8 @@ CASES: dict[str, Case] = {
     "tokens beyond what a database holds": Case(answer(GOOD.replace(b'"prompt_tokens": 7', b'"prompt_tokens": %d' % (2**63)))),
     "tokens below zero": Case(answer(GOOD.replace(b'"prompt_tokens": 7', b'"prompt_tokens": -7'))),
     # errors
-    "301": Case(answer(b"", "Location: /elsewhere", status="301 Moved"), {FailureKind.BAD_REQUEST}),
-    "307 to itself": Case(answer(b"", "Location: /v1/chat/completions", status="307 X"), {FailureKind.BAD_REQUEST}),
+    "301": Case(answer(b"", "Location: /elsewhere", status="301 Moved"), {FailureKind.SERVER_ERROR}),
+    "307 to itself": Case(answer(b"", "Location: /v1/chat/completions", status="307 X"), {FailureKind.SERVER_ERROR}),
     "304": Case(head(status="304 Not Modified"), {FailureKind.BAD_REQUEST}),
     "429, wait for ever": Case(answer(b"", "Retry-After: 1e308", status="429 X"), {FailureKind.RATE_LIMITED}),
     "429, wait in words": Case(answer(b"", "Retry-After: soon", status="429 X"), {FailureKind.RATE_LIMITED}),

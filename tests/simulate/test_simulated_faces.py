@@ -61,7 +61,7 @@ def test_the_system_is_part_of_the_prompt_as_it_is_in_chat_completions() -> None
         ({"system": 7}, "system: "),
         ({"temperature": 1.5}, "temperature: range: 0..1"),
         ({"temperature": 1.0, "top_p": 1.0}, "cannot both be specified"),
-        ({"stream": True}, "does not stream"),
+        ({"stream": "yes"}, "stream: Input should be a valid boolean"),
     ],
 )
 def test_a_request_that_anthropic_refuses_is_refused(change: dict[str, Any], told: str) -> None:

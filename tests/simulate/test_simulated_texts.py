@@ -100,7 +100,7 @@ def test_a_script_is_written_with_the_prefix_and_separator_that_the_draw_picks()
         (b'{"messages": [{"role": "user"}]}', r"messages\[0\]"),
         (b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 0}', "max_tokens"),
         (b'{"messages": [{"role": "user", "content": "x"}], "model": 3}', "model"),
-        (b'{"messages": [{"role": "user", "content": "x"}], "stream": true}', "stream"),
+        (b'{"messages": [{"role": "user", "content": "x"}], "stream": "yes"}', "stream"),
     ],
 )
 def test_a_body_that_is_no_chat_request_is_a_400_that_says_why(body: bytes, complaint: str) -> None:

@@ -35,6 +35,14 @@ class Flight(NamedTuple):
     endpoint: str
 
 
+class Waiting(NamedTuple):
+    """An attempt that waits in a batch."""
+
+    number: int
+    ordinal: int
+    nonce: str
+
+
 class Outcome(NamedTuple):
     """Where a row ended."""
 
@@ -54,7 +62,8 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The whole ledger. `rows` maps an ordinal to its word (None: unreadable) and its place in the source."""
+    """The whole ledger. `rows` maps an ordinal to its word (None: unreadable) and its place in the source, `batched`
+    the attempts that wait in batches, `batches` their nonces to their states."""
 
     rows: dict[int, tuple[str | None, int]] = field(default_factory=dict)
     flights: dict[int, Flight] = field(default_factory=dict)
@@ -63,6 +72,9 @@ class Books:
     replies: dict[int, Text] = field(default_factory=dict)
     results: dict[int, str] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
+    amended: dict[int, str] = field(default_factory=dict)
+    batched: dict[int, Waiting] = field(default_factory=dict)
+    batches: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,7 +87,7 @@ class Books:
     @property
     def last(self) -> int:
         """The highest number of an attempt."""
-        return max([0, *self.attempts, *self.flights])
+        return max([0, *self.attempts, *self.flights, *self.batched])
 
 
 def read(folder: Path, *, check: bool = False) -> Books:
@@ -87,18 +99,22 @@ def read(folder: Path, *, check: bool = False) -> Books:
         if check:
             found = ledger.execute("PRAGMA integrity_check").fetchone()[0]
             assert found == "ok", found
-        ask = ledger.execute
+        ask, schema = ledger.execute, int(ledger.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0])
+        endpoint = (
+            "endpoint" if schema > 1 else "''"
+        )  # a process may have ended before it brought the ledger up to date
         rows = ask("SELECT ordinal, item, position, row_id FROM rows").fetchall()
         return Books(
             rows={ordinal: (item and bytes(item).decode(), position) for ordinal, item, position, _ in rows},
             flights={
-                found[0]: Flight(*found) for found in ask("SELECT attempt, ordinal, ceiling_usd, endpoint FROM flights")
+                found[0]: Flight(*found)
+                for found in ask(f"SELECT attempt, ordinal, ceiling_usd, {endpoint} FROM flights")
             },
             attempts={
                 found[0]: Attempt(*found)
                 for found in ask(
                     "SELECT attempt, ordinal, sent_at, paid, charged, verdict, prompt_tokens, completion_tokens,"
-                    " cost_usd, endpoint FROM attempts"
+                    f" cost_usd, {endpoint} FROM attempts"
                 )
             },
             outcomes={
@@ -112,5 +128,13 @@ def read(folder: Path, *, check: bool = False) -> Books:
             },
             results={ordinal: bytes(value).decode() for ordinal, value in ask("SELECT ordinal, value FROM results")},
             names={row_id: ordinal for ordinal, _, _, row_id in rows},
+            amended=dict(ask("SELECT attempt, step FROM amended")) if schema > 1 else {},
+            batched={
+                found[0]: Waiting(*found)
+                for found in ask("SELECT d.attempt, d.ordinal, b.nonce FROM batched d JOIN batches b USING (batch)")
+            }
+            if schema > 2
+            else {},
+            batches=dict(ask("SELECT nonce, state FROM batches")) if schema > 2 else {},
             meta={key: orjson.loads(value) for key, value in ask("SELECT key, value FROM meta")},
         )

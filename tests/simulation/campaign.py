@@ -50,8 +50,12 @@ def play_some(seeds: range) -> Found:
     gc.disable()
     try:
         for seed in seeds:
-            told = play(seed)
             found.seeds += 1
+            try:
+                told = play(seed)
+            except Exception as error:  # noqa: BLE001  (one seed must not hide what the others find)
+                found.broken[seed] = "error", f"{type(error).__name__}: {error}"
+                continue
             found.happened += told.happened
             if told.broken:
                 found.broken[seed] = told.broken, told.message

@@ -16,14 +16,15 @@ from smile_async.engine.job import FailureKind, Usage
 from smile_async.engine.run import RunReport
 from smile_async.engine.window import STRIKES
 from smile_async.settings import MOST_IN_FLIGHT, Prices
+from tests.simulation.asking import check_orders, check_what_is_asked
+from tests.simulation.batches import Office, check_batches
 from tests.simulation.books import Attempt, Books, Flight
 from tests.simulation.process import Process
-from tests.simulation.scenario import MINUTE, NOTHING_FITS, UNREADABLE, Life, Scenario, Site
+from tests.simulation.scenario import DAY, MINUTE, NOTHING_FITS, UNREADABLE, Life, Scenario, Site
 from tests.simulation.server import BUG, GONE, REPLY, Send
 from tests.simulation.work import judge
 
 UNSAVED = 0.0101  # seconds: a commit waits a hundredth of a second for company; what is younger a kill may take
-DAY = 86_400.0  # seconds
 CENT = 1e-9  # US dollars: sums of floats
 ACCEPTED, SET_ASIDE, UNKNOWN, TASK_ERROR = "accepted", "set-aside", "unknown", "task-error"
 TOKENS_ROUNDED = 0.01  # of the limit: a prompt's tokens are estimated by its characters
@@ -63,7 +64,9 @@ class Auditor:
 
     scenario: Scenario
     log: list[Send]
+    office: Office | None = None
     steps: list[int] = field(default_factory=list)  # numbers of lives before which the wall clock was moved
+    forgot: bool = False  # batches were given up: what they brought may be unknown
 
     def before(self, life: Life, books: Books, number: int) -> Before:
         if life.clock_step:
@@ -71,13 +74,23 @@ class Auditor:
         closed = frozenset(
             ordinal for ordinal, end in books.outcomes.items() if not _may_reopen(end.state, end.reason, life)
         )
-        return Before(number, life, books, len(self.log), closed)
+        waiting = {waiting.ordinal for waiting in books.batched.values()}
+        return Before(number, life, books, len(self.log), closed | waiting)
 
     def after(self, before: Before, books: Books, ending: Ending) -> None:
         """All that must hold when the process has ended, however it did."""
         self._check_history(before, books, ending)
-        self._check_requests(before, books, ending)
+        check_orders(before.life, ending.process.began, self.log[before.sends :])
+        if before.life.batch:
+            assert len(self.log) == before.sends, "asked-again: who works on batches has asked row by row"
+        else:
+            self._check_requests(before, books, ending)
+        if self.office is not None:
+            self.forgot |= "forget" in before.life.batch
+            hard = self._hard_ceilings()
+            check_batches(before.books, books, self.office, hard_ceilings=hard, forgot=self.forgot)
         self._check_rows(books)
+        self._check_replicas(books)
         self._check_budgets(before, books)
         _check_told(books, ending.told)
         if ending.report is not None:
@@ -129,18 +142,19 @@ class Auditor:
                 records[record.ordinal].append(record)
         words = {word: ordinal for ordinal, (word, _) in sorted(books.rows.items(), reverse=True) if word}
         young = _young(ending)
-        rules = books.rules
         for word, asked in sends.items():
             ordinal = words.get(word, -1)
             assert ordinal not in before.closed, f"asked-again: row {ordinal} had ended and was asked again"
-            self._check_row(ordinal, asked, records.pop(ordinal, []), young, rules, before.life)
+            self._check_row(ordinal, asked, records.pop(ordinal, []), young, books, before.life)
         for ordinal, left in records.items():
             self._check_unsent(ordinal, left, ending)
 
     def _check_row(
-        self, ordinal: int, asked: list[Send], records: list[Record], young: float, rules: str, life: Life
+        self, ordinal: int, asked: list[Send], records: list[Record], young: float, books: Books, life: Life
     ) -> None:
+        rules = books.rules
         ended = 0.0
+        steps = check_what_is_asked(self.scenario, rules, f"row {ordinal}, process {asked[0].life}", asked)
         for place, send in enumerate(asked):
             where = f"row {ordinal}, request {place + 1} of process {send.life}"
             assert send.got, f"left-behind: {where}: the process ended and had not given it up"
@@ -149,6 +163,9 @@ class Auditor:
             if place >= len(records):
                 raise AssertionError(f"unrecorded: {where}: sent and answered ({send.got}), without a record")
             self._check_record(where, send, records[place], young, rules, life)
+            noted = steps[place] if send.got == REPLY and isinstance(records[place], Attempt) else ""
+            step = books.amended.get(records[place].number, "")
+            assert step == noted, f"amended: {where}: noted as {step or 'plain'}, was {noted or 'plain'}"
             final = send.got == REPLY and not judge(rules, send.text, send.finish_reason, send.refusal)
             broke = isinstance(found := records[place], Attempt) and found.verdict == TASK_ERROR
             assert not final or broke or place == len(asked) - 1, f"asked-twice: {where}: its reply was good"
@@ -235,8 +252,21 @@ class Auditor:
         assert not failures or max(failures.values()) <= most, f"failures: {max(failures.values())} of {most}"
         budget = self.scenario.budget_usd
         if budget is not None and self._hard_ceilings() and before.number <= len(self.scenario.lives):
-            spent = sum(self._charged(send) for send in self.log)
+            spent = sum(self._charged(send) for send in self.log) + (self.office.charged() if self.office else 0.0)
             assert spent <= budget + CENT, f"budget: {spent:.6f} of {budget:.6f} US dollars were charged"
+
+    def _check_replicas(self, books: Books) -> None:
+        """A replica that is killed costs no row while another is up: none is set aside for nothing but its silence."""
+        if all(site.outages for site in self.scenario.sites) or self.scenario.retry["max_failures"] < 2:
+            return
+        failed = defaultdict[int, set[str]](set)
+        for attempt in books.attempts.values():
+            if attempt.number >= (books.meta.get("budget_from") or 0) and attempt.charged:
+                failed[attempt.ordinal].add(attempt.verdict)
+        for ordinal, end in books.outcomes.items():
+            assert end.state != SET_ASIDE or failed[ordinal] != {str(FailureKind.CONNECT)}, (
+                f"replica: row {ordinal} was set aside because one of {len(self.scenario.sites)} servers was down"
+            )
 
     def _hard_ceilings(self) -> bool:
         """Whether what a request costs at most can be told before."""
@@ -335,7 +365,7 @@ class Auditor:
     @property
     def _sure(self) -> bool:
         """All answers are as long as one another."""
-        faults = any(any(site.server["faults"].values()) for site in self.scenario.sites)
+        faults = any(any(site.server["faults"].values()) for site in self.scenario.sites) or self.scenario.amends
         return self.scenario.length[0] == self.scenario.length[1] and not faults
 
 
@@ -426,9 +456,11 @@ def _check_report(books: Books, report: RunReport, rows: int) -> None:
     assert found == wanted, f"report: total, accepted, set aside, pending, replies: {found}, in the ledger: {wanted}"
     spend = sum(attempt.cost_usd for attempt in paid)
     assert abs(counts.spend_usd - spend) < CENT, f"report: spend {counts.spend_usd}, in the ledger {spend}"
-    assert (counts.attempts, counts.in_flight) == (len(books.attempts) + len(books.flights), len(books.flights)), (
-        f"report: {counts.attempts} attempts, {counts.in_flight} in flight"
-    )
+    assert (counts.attempts, counts.in_flight) == (
+        len(books.attempts) + len(books.flights) + len(books.batched),
+        len(books.flights),
+    ), f"report: {counts.attempts} attempts, {counts.in_flight} in flight"
+    assert counts.in_batches == len(books.batched), f"report: {counts.in_batches} in batches, {len(books.batched)} are"
     if report.state == "done":
         assert counts.pending == 0 and counts.exact and counts.total == rows, (
             f"report: done with {counts.pending} pending of {counts.total}, {rows} in the source"

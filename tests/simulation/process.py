@@ -25,7 +25,7 @@ from smile_async.testing import INSTANT, TICK
 from tests.simulation.scenario import Disk, Life
 
 MOST_STEPS = 400_000  # callbacks of one process: more is a loop that comes to no end
-LATEST = 3_000_000.0  # seconds of virtual time: so long no run lasts, at 20 requests a day neither
+LATEST = 10_000_000.0  # seconds of virtual time: so long no run lasts, at one request a day neither
 SOON = 1_000_000_000  # a step that never comes
 
 

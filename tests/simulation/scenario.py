@@ -10,11 +10,13 @@ from typing import Any
 
 from smile_async.simulate.settings import Breach, Fault
 
-MINUTE = 60.0  # seconds
+MINUTE, DAY = 60.0, 86_400.0  # seconds
 UNREADABLE = "?"  # a row of the source that begins so cannot be read
 DIGITS = str.maketrans("0123456789", "零一二三四五六七八九")
 NOTHING_FITS = 5  # tokens a minute
 LONG_ENOUGH = 20  # characters: a token more or less by rounding is then a twentieth
+RE_ASK, MORE_TOKENS = "re-ask", "more-tokens"
+"""How a request is changed after a rejected reply: the broken rule is named, or twice the tokens are allowed."""
 RULES = ("usual", "lax", "strict")
 """What a reply is judged by: `lax` lets a wrong beginning pass, `strict` refuses a third of what the others accept."""
 
@@ -57,7 +59,8 @@ class Life:
     with that number. `stop`: drain, abort or cancel after so many seconds. `stalls`: at
     these steps of the loop the whole process stands still for so many seconds. `away` are seconds since the last
     process ended, `clock_step` what the wall clock was moved meanwhile. `*_breaks` count from 1: the row at which the
-    source raises, the call at which the task's `accept` does, and so on.
+    source raises, the call at which the task's `accept` does, and so on. `older`: its ledger was written by the version with that
+    schema. `batch`: it asks nothing row by row, it works on batches: submit, collect, cancel or forget.
     """
 
     upto: int
@@ -79,6 +82,8 @@ class Life:
     retry_reasons: tuple[str, ...] | None = None
     rejudge: str | None = None
     pulse: float | None = None
+    older: int | None = None
+    batch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +100,21 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Batches:
+    """What batches meet: `server` are the endpoint's settings for them, `size` the most requests of a file. Of the
+    exchanges about them, `lost` is the share that is done and not answered, `refused` the share that is answered 503."""
+
+    server: dict[str, Any]
+    size: int
+    lost: float
+    refused: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """Everything that is drawn. `even`: all rows have about as many tokens a character. `length`: the least and the
-    greatest length of an answer in characters."""
+    greatest length of an answer in characters. `amends`: how requests are changed after a rejected reply. `batches`:
+    what batches meet, where there are any."""
 
     seed: int
     rows: tuple[str, ...]
@@ -110,6 +127,8 @@ class Scenario:
     budget_usd: float | None
     retry: dict[str, Any]
     lives: tuple[Life, ...]
+    amends: tuple[str, ...] = ()
+    batches: Batches | None = None
 
 
 def chance(seed: int, aspect: str) -> random.Random:
@@ -133,7 +152,7 @@ def draw(seed: int) -> Scenario:
         seed=seed,
         rows=rows,
         even=even,
-        sites=tuple(_draw_site(seed, number, len(rows), answer, prices) for number in range(count)),
+        sites=tuple(_draw_site(seed, number, len(rows), length[1], answer, prices) for number in range(count)),
         length=length,
         uplink=chance(seed, "uplink").choice([0.0, 0.0, 0.001, 0.03]),
         timeout=chance(seed, "timeout").choice([None, 5.0, 30.0, 120.0, 600.0]) or 300.0,
@@ -141,13 +160,18 @@ def draw(seed: int) -> Scenario:
         budget_usd=budget,
         retry=retry,
         lives=_draw_lives(seed, len(rows), count),
+        amends=chance(seed, "amends").choice([(), (), (RE_ASK,), (MORE_TOKENS,), (RE_ASK, MORE_TOKENS)]),
+        batches=_draw_batches(chance(seed, "batches")) if _has_batches(seed) else None,
     )
 
 
-def _draw_site(seed: int, number: int, rows: int, answer: int, prices: tuple[float, float] | None) -> Site:
+def _draw_site(
+    seed: int, number: int, rows: int, longest: int, answer: int, prices: tuple[float, float] | None
+) -> Site:
     """The first one is drawn as the only one is."""
     of = f" of site {number}" if number else ""
     limits, quota = _draw_limits(chance(seed, "limits" + of), chance(seed, "windows" + of), answer)
+    quota |= _draw_day(chance(seed, "day" + of), limits, longest, answer)
     dear = chance(seed, "dearer" + of).choice([1.0, 1.0, 3.0]) if number else 1.0
     return Site(
         name="abc"[number] if number else "",
@@ -218,6 +242,20 @@ def _draw_limits(chance: random.Random, windows: random.Random, answer: int) -> 
     if windows.random() < 0.03:
         quota["requests_per_day"] = windows.choice([20, 100])
     return {**limits, **named, "window": window}, quota
+
+
+def _draw_day(chance: random.Random, limits: dict[str, Any], longest: int, answer: int) -> dict[str, float]:
+    """A day's limit of tokens that only the client is told, or (then `limits` are changed) the server's own."""
+    dice, many = chance.random(), chance.choice([15, 40])
+    if dice < 0.03:
+        return {"tokens_per_day": float(many * (longest + 100))}
+    if dice < 0.04:
+        requests, tokens = 3 * many, many * (answer + 1_500)
+        for what in ("input_tokens", "output_tokens"):
+            limits.pop(what, None)
+        limits.update(requests=requests, tokens=tokens, window=DAY, kind="sliding")
+        return {"requests_per_day": float(requests), "tokens_per_day": float(tokens)}
+    return {}
 
 
 def _draw_server(chance: random.Random, rows: int) -> dict[str, Any]:
@@ -292,6 +330,7 @@ def _draw_life(seed: int, number: int, upto: int, rows: int, sites: int) -> Life
     clock = chance(seed, f"clock of {number}")
     breaks = {"source_breaks": rows, "accept_breaks": rows, "render_breaks": rows, "provider_breaks": rows}
     broken = odd.choice([*breaks, "listener_breaks"]) if odd.random() < 0.2 else None
+    age, works = chance(seed, f"age of {number}"), chance(seed, f"batches of {number}")
     return Life(
         upto=upto,
         concurrency=chance(seed, f"concurrency of {number}").choice([1, 2, 5, 20, 100, None]),
@@ -309,8 +348,31 @@ def _draw_life(seed: int, number: int, upto: int, rows: int, sites: int) -> Life
         retry_reasons=_draw_reasons(odd) if number and odd.random() < 0.25 else None,
         rejudge=odd.choice(RULES) if number and odd.random() < 0.2 else None,
         pulse=odd.choice([0.5, 10.0]) if odd.random() < 0.2 else None,
+        older=age.choice([1, 2, 3]) if number and age.random() < 0.1 else None,
+        batch=works.choice(BATCH_WORK) if _has_batches(seed) and works.random() < 0.7 else (),
         **{broken: odd.randrange(1, rows + 2)} if broken else {},
     )
+
+
+BATCH_WORK = (
+    ("submit",), ("submit",), ("collect",), ("collect",), ("submit", "collect"), ("collect", "submit"), ("cancel",), ("forget",),
+)  # fmt: skip
+
+
+def _has_batches(seed: int) -> bool:
+    return chance(seed, "batches at all").random() < 0.15
+
+
+def _draw_batches(chance: random.Random) -> Batches:
+    """Some are done at once, some within the time away, some expire half done."""
+    server = {
+        "validation": chance.choice([0.0, 2.0]),
+        "duration": chance.choice([0.0, 10.0, 100.0, 5_000.0]),
+        "window": chance.choice([40.0, 86_400.0, 86_400.0]),
+        "enqueued_tokens": chance.choice([None, None, None, 2_000]),
+        "metadata": chance.random() < 0.8,
+    }
+    return Batches(server, chance.choice([2, 10, 100]), chance.choice([0.0, 0.0, 0.3]), chance.choice([0.0, 0.0, 0.3]))
 
 
 def _seconds(chance: random.Random) -> float:

@@ -29,7 +29,8 @@ class Send:
     """One request for `endpoint` that process number `life` handed to the network, in the server's seconds.
 
     `awake` is the time since the process began, without the time it stood still; `late`: it stood still on the very
-    step before this one, when the request counted as gone already. `arrived` None: nobody heard it.
+    step before this one, when the request counted as gone already. `arrived` None: nobody heard it. `asked` is what was
+    asked: what the messages after the first say, and `max_tokens`.
     `got` is what the process got: `reply`, a kind of failure, `gone`, or empty as long as it waits.
     """
 
@@ -39,6 +40,7 @@ class Send:
     at: float
     awake: float
     late: bool
+    asked: tuple[tuple[str, ...], int | None] = ((), None)
     arrived: float | None = None
     charge: Usage = NOTHING
     refused: str = ""  # the limit that the server found exceeded
@@ -75,8 +77,9 @@ class Server:
         self.note = note
         self.log = log  # of all endpoints together
         self.outages: tuple[Outage, ...] = site.outages
+        batches = {} if scenario.batches is None else scenario.batches.server
         self._forgotten = 0  # outages whose loss of state is done
-        self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, **site.server))
+        self.provider = SimulatedProvider(SimulatorSettings(api_key=KEY, batches=batches, **site.server))
         self.endpoint = self.provider.endpoint
         self.endpoint.behaviour._source = Lines(scenario.length)
         self._orphans: list[tuple[float, Ticket]] = []
@@ -178,13 +181,13 @@ class Line:
     async def ask(self, request: Request) -> Reply | Failure:
         if self._dead():
             await asyncio.Event().wait()
-        send = Send(
-            self.server.site.name, self.life, request.messages[0].content, self._now(), self._awake(), self._late()
-        )
+        row, *more = [message.content for message in request.messages]
+        asked = tuple(more), request.max_tokens
+        send = Send(self.server.site.name, self.life, row, self._now(), self._awake(), self._late(), asked)
         number = self._asked = self._asked + 1
         server = self.server
         server.log.append(send)
-        server.note("send", server.site.name, send.row)
+        server.note("send", server.site.name, send.row, *more)
         self._under_way[number] = (send, request, self._key)
         self.most_under_way = max(self.most_under_way, len(self._under_way))
         try:

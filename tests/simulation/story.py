@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from smile_async.engine import account, schema
+from smile_async.engine.batches import WRITING
 from smile_async.engine.lane import Served
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import rejudge
 from smile_async.engine.run import RunReport, StopSwitch, run
-from smile_async.errors import SmileError
+from smile_async.errors import SmileError, StoppedError
 from smile_async.settings import Limits, Quota, RetryPolicy
 from tests.simulation import books
+from tests.simulation.batches import Office, Wire, check_nothing_is_left, count_of, wall_clock, work_on_batches
 from tests.simulation.checks import Auditor, Ending, prices_of
+from tests.simulation.older import turn_back
 from tests.simulation.process import Killed, NoEndError, Process, forget, scratch
-from tests.simulation.scenario import Life, Scenario, draw
+from tests.simulation.scenario import DAY, MINUTE, Life, Scenario, draw
 from tests.simulation.server import KEY, Line, ProviderBrokeError, Send, Server
 from tests.simulation.work import (
     Listener,
@@ -32,6 +35,7 @@ from tests.simulation.work import (
 )
 
 CALM_LIVES = 15  # after its troubles a run has to come to its end within so many processes
+CALM_BATCHES = 6
 CALM = {"patience": 3_600.0, "first_patience": 600.0}  # seconds
 WANTED = (SourceBrokeError, TaskBrokeError, ProviderBrokeError, ListenerBrokeError)
 
@@ -72,7 +76,8 @@ class _Story:
         self.log: list[Send] = []
         self.tell_about = self.note if traced else _silent
         self.servers = [Server(site, scenario, self.log, self.tell_about) for site in scenario.sites]
-        self.auditor = Auditor(scenario, self.log)
+        self.office = None if scenario.batches is None else Office(self.servers[0], scenario)
+        self.auditor = Auditor(scenario, self.log, self.office)
 
     def note(self, *facts: Any) -> None:
         now = self.process.now() if self.process else self.now
@@ -84,21 +89,36 @@ class _Story:
                 self._live(life)
             for server in self.servers:
                 server.calm_down()
+            if self.office is not None:
+                self.office.calm_down()
+                self._bring_batches_home()
             self._finish()
         except AssertionError as error:
             code, _, message = str(error).partition(": ")
             self.told.broken, self.told.message = code, message
         return self.told
 
+    def _bring_batches_home(self) -> None:
+        """What a person does who has batches: looks whether they have ended, has those sent that never were."""
+        for number in range(CALM_BATCHES):
+            if not (self.books.batched or WRITING in self.books.batches.values()):
+                break
+            what = ("collect",) if number % 2 == 0 else ("submit", "collect")
+            self._live(Life(upto=len(self.scenario.rows), concurrency=5, away=2 * DAY, batch=what), calm=True)
+        assert not self.books.batched, f"not-done: {len(self.books.batched)} rows still wait in batches"
+
     def _finish(self) -> None:
         """Processes without trouble, until the run is done."""
         calm = Life(upto=len(self.scenario.rows), concurrency=5)
+        longest = max(MINUTE, *[site.server["limits"]["window"] for site in self.scenario.sites])
         for number in range(CALM_LIVES):
-            ending = self._live(replace(calm, away=61.0 if number else 1.0), calm=True)
+            ending = self._live(replace(calm, away=longest + 1.0 if number else 1.0), calm=True)
             report = ending.report
-            if report is not None and (report.state == "done" or report.reason == "rate-limited"):
+            if report is not None and (report.state == "done" or (report.reason == "rate-limited" and longest < DAY)):
                 break  # the latter: no window of the server holds any of the rows
         self.auditor.at_the_end(books.read(self.folder, check=True), ending)
+        if self.office is not None:
+            self.told.happened.update(count_of(self.office))
         if self.scenario.seed % 4 == 0 and ending.report is not None and ending.report.state == "done":
             asked = len(self.log)
             again = self._live(calm, calm=True)
@@ -114,6 +134,9 @@ class _Story:
         lines = self._lines(process, life)
         listener = Listener(self.tell_about, lambda: process.dead, breaks_at=life.listener_breaks)
         self.tell_about("begins", _short(life))
+        if life.older is not None and turn_back(self.folder, self.books, life.older):
+            self.tell_about("turned back to schema", life.older)
+            self.told.happened["ledgers of older versions"] += 1
         before = self.auditor.before(life, self.books, self.lives)
         ending = self._run(process, life, lines, listener, calm=calm)
         self.now = process.now()
@@ -125,6 +148,8 @@ class _Story:
         self._count(ending, process)
         self.books = books.read(self.folder)
         self.auditor.after(before, self.books, ending)
+        if life.batch and ending.how == "returned":
+            check_nothing_is_left(self.folder, self.books)
         self._between(ending)
         return ending
 
@@ -147,7 +172,8 @@ class _Story:
     def _run(self, process: Process, life: Life, lines: list[Line], listener: Listener, *, calm: bool) -> Ending:
         ending = Ending("killed", process=process, told=listener.told, most_under_way=0)
         try:
-            task = process.run(self._main(life, lines, listener, calm=calm))
+            with wall_clock(process.loop.time):
+                task = process.run(self._main(life, lines, listener, calm=calm))
         except Killed:
             return ending
         except NoEndError as error:
@@ -162,7 +188,7 @@ class _Story:
             _check_raised(life, raised, self.lives)
         return ending
 
-    async def _main(self, life: Life, lines: list[Line], listener: Listener, *, calm: bool) -> RunReport:
+    async def _main(self, life: Life, lines: list[Line], listener: Listener, *, calm: bool) -> RunReport | None:
         """What the process does."""
         scenario, stop = self.scenario, StopSwitch()
         rows = scenario.rows[: life.upto]
@@ -173,25 +199,41 @@ class _Story:
         task = make_task(
             rules,
             max_tokens=scenario.max_tokens,
+            amends=scenario.amends,
             accept_breaks=life.accept_breaks,
             render_breaks=life.render_breaks,
         )
+        source = Rows(rows, seconds=life.seconds_a_row, breaks_at=life.source_breaks)
+        if life.batch:
+            batch = asyncio.ensure_future(self._batch(life, task, source, None if calm else scenario.budget_usd))
+            _press_later(life, stop, batch)
+            await batch
+            return None
         running = asyncio.ensure_future(
             run(
                 task,
-                Rows(rows, seconds=life.seconds_a_row, breaks_at=life.source_breaks),
+                source,
                 self.folder,
                 **self._endpoints(life, lines, None if calm else scenario.budget_usd),
                 retry=RetryPolicy(**{**scenario.retry, **(CALM if calm else {})}),
                 listener=listener,
                 stop=stop,
-                pulse=None if any("requests_per_day" in site.quota for site in scenario.sites) else life.pulse,
+                pulse=None
+                if any(name.endswith("_per_day") for site in scenario.sites for name in site.quota)
+                else life.pulse,
                 retry_reasons=life.retry_reasons,
                 deterministic=random.Random(f"{scenario.seed}/engine/{self.lives}"),
             )
         )
         _press_later(life, stop, running)
         return await running
+
+    async def _batch(self, life: Life, task: Any, source: Rows, budget_usd: float | None) -> None:
+        """Works on batches instead."""
+        assert self.office is not None
+        assert self.process is not None
+        wire = Wire(self.office, self.process.now, self.tell_about)
+        await work_on_batches(self.folder, life.batch, self.office, wire, task, source, self.scenario.retry, budget_usd)
 
     def _endpoints(self, life: Life, lines: list[Line], budget_usd: float | None) -> dict[str, Any]:
         """The only endpoint with the run's own limits and prices, or several with theirs."""
@@ -230,7 +272,7 @@ class _Story:
             happened[type(ending.error).__name__] += 1
 
 
-def _press_later(life: Life, stop: StopSwitch, running: "asyncio.Task[RunReport]") -> None:
+def _press_later(life: Life, stop: StopSwitch, running: "asyncio.Task[Any]") -> None:
     """What somebody does to the run while it goes on."""
     presses: dict[str, list[Callable[[], object]]] = {
         "drain": [stop.drain],
@@ -266,6 +308,8 @@ async def _judge_again(folder: Path, rules: str) -> None:
 def _check_raised(life: Life, error: BaseException, number: int) -> None:
     """A process may raise what the scenario made it raise."""
     if isinstance(error, SmileError) and life.disk is not None:
+        return
+    if life.batch and isinstance(error, StoppedError):  # the office refuses, is down, or does not say
         return
     assert isinstance(error, WANTED), f"raised: process {number}: {type(error).__name__}: {error}"
 

@@ -10,9 +10,10 @@ from typing import Any
 from smile_async.engine.events import Event
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.job import Message, Reply, Request
-from smile_async.engine.task import Accepted, Rejected, Task
-from tests.simulation.scenario import UNREADABLE
+from smile_async.engine.task import Accepted, Amended, Rejected, Task
+from tests.simulation.scenario import MORE_TOKENS, RE_ASK, UNREADABLE
 
+NAMED = frozenset({"bad-start", "strict"})  # rules that a re-ask can name
 STRICT_SHARE = 3  # one reply in so many is refused by the strict rules
 NUMBER = re.compile("[0-9a-f]{16}")  # by which no two replies are alike
 
@@ -65,8 +66,25 @@ def judge(rules: str, text: str, finish_reason: str | None, refusal: str | None)
     return ""
 
 
+def amended_request(
+    amends: tuple[str, ...], max_tokens: int | None, item: str, reply: Reply, code: str
+) -> Amended | None:
+    """As the task of dialogues does it: more room for what was cut off, else the broken rule is named."""
+    if MORE_TOKENS in amends and max_tokens is not None and reply.finish_reason == "length":
+        return Amended(Request((Message("user", item),), 2 * max_tokens), MORE_TOKENS)
+    if RE_ASK in amends and code in NAMED:
+        messages = (Message("user", item), Message("assistant", reply.text), Message("user", code))
+        return Amended(Request(messages, max_tokens), RE_ASK)
+    return None
+
+
 def make_task(
-    rules: str, *, max_tokens: int | None, accept_breaks: int | None = None, render_breaks: int | None = None
+    rules: str,
+    *,
+    max_tokens: int | None,
+    amends: tuple[str, ...] = (),
+    accept_breaks: int | None = None,
+    render_breaks: int | None = None,
 ) -> Task[str, str]:
     """`*_breaks`: the call, from 1, that raises."""
     calls = {"accept": 0, "render": 0}
@@ -85,10 +103,14 @@ def make_task(
         code = judge(rules, reply.text, reply.finish_reason, reply.refusal)
         return Rejected(code) if code else Accepted(reply.text)
 
+    def amend(item: str, reply: Reply, rejected: Rejected) -> Amended | None:
+        return amended_request(amends, max_tokens, item, reply, rejected.code)
+
     return Task(
         name="words",
         render=render,
         accept=accept,
+        amend=amend if amends else None,
         dump_item=str.encode,
         load_item=bytes.decode,
         dump_value=str.encode,

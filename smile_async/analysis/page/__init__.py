@@ -1,6 +1,6 @@
 """The report as one HTML file that asks nobody for anything.
 
-A string template and no engine: the file has seven holes, and all that came from outside stands in one of them, as
+A string template and no engine: the file has eight holes, and all that came from outside stands in one of them, as
 JSON. The script builds the page from text nodes; the content policy allows that one script and that one style by their
 hashes.
 """
@@ -30,6 +30,7 @@ def page_html(told: dict[str, Any], language: Language = "both") -> str:
     return Template(_text("page.html")).substitute(
         language="zh-CN" if language == "zh" else "en",
         policy=policy(script, style),
+        of=html.escape(str(told.get("of", ""))),
         title=html.escape(f"{told['name']} · SMILE"),
         style=style,
         script=script,

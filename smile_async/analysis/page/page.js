@@ -16,7 +16,7 @@ const charactersOf = (one) => sum(one.said.map(([, words]) => words.length));
 function matching() {
   const wanted = state.text.trim().toLowerCase(), from = state.from === "" ? 0 : Number(state.from), to = state.to === "" ? Infinity : Number(state.to);
   return data.samples.rows.filter((one) => (!state.reason || one.reason === state.reason) && turnsOf(one) >= from && turnsOf(one) <= to &&
-    (!wanted || [one.id, one.source || "", one.topic || "", ...(one.flags || []), ...(one.pair || []), ...one.said.map(([, words]) => words)].some((words) => words.toLowerCase().includes(wanted))));
+    (!wanted || [one.id, one.source || "", one.topic || "", ...(one.topics || []).flatMap((name) => [name, topicNamed(name)]), ...(one.flags || []), ...(one.pair || []), ...one.said.map(([, words]) => words)].some((words) => words.toLowerCase().includes(wanted))));
 }
 const named = (reason) => (run || reason !== "accepted" ? code(reason) : t("dialogues.one"));
 const tag = (reason) => h("span", { class: "tag " + (reason === "accepted" ? "accepted" : "rejected") }, named(reason));
@@ -24,6 +24,10 @@ function drawnOf(reason) {
   const n = data.samples.rows.filter((one) => one.reason === reason).length;
   return t("dialogues.drawn", { n: count(n), of: count(data.samples.of[reason] || n), reason: named(reason) });
 }
+// A label in the reader's language, where the report knows it.
+const topicOf = (name) => (data.topics ? data.topics.shares.find((one) => one.zh === name || one.en === name) : undefined);
+function topicNamed(name) { const found = topicOf(name); return found ? (state.lang ? found.zh : found.en) : name; }
+const inCrisis = (name) => Boolean(topicOf(name)?.crisis);
 function bubble([role, words]) {
   const place = data.roles.indexOf(role), side = role === "" || place < 0 ? (role ? "" : "middle") : place === 1 ? "right" : "";
   const who = role === "" ? t("dialogues.nobody") : place >= 0 ? t(["client", "counselor"][place]) : role;
@@ -34,7 +38,8 @@ function pane(one) {
   const head = h("header", null, h("p", { class: "tags" }, tag(one.reason), (one.flags || []).map((flag) => h("span", { class: "tag" }, code(flag.replace("salvaged:", "")))), end && h("span", { class: "tag" }, end)),
     one.detail && h("p", { class: "why" }, one.detail),
     h("p", null, t("dialogues.n", { turns: count(turnsOf(one)), chars: count(charactersOf(one)) }), " · ", t("dialogues.id"), " ", h("code", null, marked(one.id)), one.source && [" · ", t("dialogues.source"), " ", h("code", null, marked(one.source))], one.endpoint && ` · ${one.endpoint}`),
-    one.topic && h("p", null, t("dialogues.topic"), ": ", marked(one.topic)));
+    one.topic && h("p", null, t("dialogues.topic"), ": ", marked(one.topic)),
+    one.topics && h("p", { class: "tags topics" }, h("span", null, t("dialogues.topics")), one.topics.map((name) => h("span", { class: "tag" + (inCrisis(name) ? " crisis" : "") }, marked(topicNamed(name)))), one.crisis && !one.topics.some(inCrisis) && h("span", { class: "tag crisis" }, t("topics.crisis"))));
   const chat = one.said.length ? h("ol", { class: "chat" }, one.said.map(bubble)) : h("p", { class: "note" }, t("dialogues.empty"));
   const pair = one.pair && h("details", { class: "pair" }, h("summary", null, t("dialogues.pair")), h("dl", null, ["question", "description", "answer"].map((name, place) => one.pair[place] && [h("dt", null, t("dialogues." + name)), h("dd", { dir: "auto" }, marked(one.pair[place]))])));
   return h("article", { class: "pane", tabindex: "-1", "aria-label": `${named(one.reason)} ${one.id}` }, head, chat, one.cut && h("p", { class: "note apart" }, t("dialogues.cut", { n: count(one.cut) })), pair);

@@ -76,13 +76,21 @@ function ratesSection() {
   const choose = found.endpoints.length > 1 && h("div", { class: "pick", role: "group", "aria-label": t("rates.endpoint") }, found.endpoints.map((each, place) =>
     h("button", { type: "button", "aria-pressed": String(each === one), click: () => { state.endpoint = place; refresh("rates", ratesSection); } }, each.name)));
   const times = (value, factor) => (value === null ? null : value * factor);
-  const minute = (what) => one.steps.filter((step) => step.what === `${what} a minute` || step.what === `${what} a second`)
-    .map((step) => (step.what.endsWith("second") ? { ...step, what: `${what} a minute`, before: times(step.before, 60), after: times(step.after, 60) } : step));
+  const kindOf = { requests: "requests", tokens: "tokens", input: "input tokens", output: "output tokens" };
+  const minute = (what) => one.steps.filter((step) => step.what === `${kindOf[what]} a minute` || step.what === `${kindOf[what]} a second`)
+    .map((step) => (step.what.endsWith("second") ? { ...step, what: `${kindOf[what]} a minute`, before: times(step.before, 60), after: times(step.after, 60) } : step));
+  const limited = (what) => what in one.limits || minute(what).length > 0;
   const pace = (what) => {
     const steps = minute(what), label = t("rates." + what), limit = what in one.limits ? one.limits[what] : null;
-    const told = (at) => [[t("rates.peak"), count(one[what].peak[at])], [t("rates.mean"), count(one[what].mean[at])]];
+    const parts = what === "tokens" ? ["input", "output"] : [];
+    const told = (at) => [[t("rates.peak"), count(one[what].peak[at])], ...parts.map((part) => [t("rates.of." + part), count(one[part].peak[at])]), [t("rates.mean"), count(one[what].mean[at])]];
     return h("div", { class: "card" }, h("h3", null, label), legend(steps.length, limit !== null),
       overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${count(Math.max(...one[what].peak))}`, area: one[what].mean, ridge: one[what].peak, limit, steps, marks: steps, tell: told }));
+  };
+  const day = (what) => {
+    const kind = what.replace("-day", ""), steps = one.steps.filter((step) => step.what === `${kind} a day`), label = t("rates." + what), limit = one.limits[what] ?? null;
+    return h("div", { class: "card" }, h("h3", null, label), legend(steps.length, limit !== null, true),
+      overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${count(Math.max(...one.days[what]))}`, area: one.days[what], ridge: one.days[what], limit, steps, marks: steps, tell: (at) => [[t("rates.most"), count(one.days[what][at])]] }));
   };
   const flights = one.steps.filter((step) => step.what === "in-flight"), label = t("rates.in-flight");
   const flying = h("div", { class: "card" }, h("h3", null, label), legend(flights.length, "in-flight" in one.limits, true),
@@ -91,7 +99,7 @@ function ratesSection() {
   const outcomes = h("div", { class: "card" }, h("h3", null, t("rates.ends"), found.endpoints.length > 1 && ` · ${t("rates.ends.all")}`), h("p", { class: "keyline" }, kinds.map((kind, place) => h("span", null, h("i", { class: `k-${place + 1}` }), code(kind)))),
     overTime({ found: wider, label: t("rates.ends"), stacks: scaled, tell: (at) => kinds.map((kind, place) => [code(kind), count(scaled[place].values[at])]) }));
   return section("rates", t("rates.title"), t("rates.lead", { width: span(found.width) }) + (found.cuts.length ? " " + t("rates.cuts") : ""),
-    choose && h("div", { class: "apart" }, choose), h("div", { class: "grid two" }, pace("requests"), pace("tokens"), flying, outcomes),
+    choose && h("div", { class: "apart" }, choose), h("div", { class: "grid two" }, pace("requests"), pace("tokens"), ["input", "output"].filter(limited).map(pace), Object.keys(one.days).map(day), flying, outcomes),
     h("p", { class: "note keys-note apart" }, t("rates.keys")), data.tables.changes && behind("changes", t("rates.title"), t("rates.changes", { n: count(data.tables.changes.rows.length) })), behind("rates", t("rates.title"), t("rates.table")));
 }
 function legend(steps, limit, plain) {

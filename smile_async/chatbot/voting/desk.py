@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -126,11 +125,12 @@ class VotingDesk:
         return None
 
     def _from_cookie(self, header: str) -> str:
-        try:
-            morsel = SimpleCookie(header).get(self._cookie)
-        except CookieError:
-            return ""
-        return morsel.value if morsel else ""
+        """`http.cookies` gives up at a cookie of another program's on this host that is not as it should be."""
+        for one in header.split(";"):
+            name, _, value = one.strip().partition("=")
+            if name == self._cookie:
+                return value
+        return ""
 
     def _cookie_for(self, rater: str) -> str:
         return f"{self._cookie}={self._raters[rater]}; Path=/; HttpOnly; SameSite=Strict"

@@ -1,0 +1,70 @@
+"""Who is refused as a stranger to a run, and who must not be."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smile_async.engine.job import Reply, Request
+from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.kinship import OtherSourceError
+from smile_async.options import Options
+from smile_async.pipeline import generate_corpus, resume_corpus
+from smile_async.settings import Intake, RetryPolicy
+from tests.e2e.questions import questions, write_jsonl
+
+GIVEN = Options(retry=RetryPolicy(max_attempts=1), intake=Intake(skip_bad_rows=True))
+
+
+class Refusing:
+    """Answers what no recipe takes: what becomes of a row is not what is asked here."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"model": "m"}
+
+    async def ask(self, _request: Request) -> Reply:
+        await asyncio.sleep(0)
+        return Reply("no dialogue")
+
+
+def generate(source: Path, run: Path, *, add: bool = False, stop: StopSwitch | None = None) -> RunReport:
+    options = Options(retry=GIVEN.retry, intake=GIVEN.intake, add_source=add)
+    return asyncio.run(generate_corpus(source, run, provider=Refusing(), options=options, stop=stop))
+
+
+def stopped() -> StopSwitch:
+    switch = StopSwitch()
+    switch.drain()
+    return switch
+
+
+def test_a_file_whose_bad_rows_were_mended_is_still_the_run_s(tmp_path: Path) -> None:
+    """Of 100 rows 5 could be read: these are what both have in common, and 5 of 100 are less than a tenth."""
+    rows = questions(100)
+    bad = [row | {"answer": ""} for row in rows[:95]]
+    source = write_jsonl(tmp_path / "source.jsonl", [*bad, *rows[95:]])
+    first = generate(source, tmp_path / "run")
+    assert first.counts.reasons["bad-row"] == 95
+
+    again = generate(source, tmp_path / "run")
+    write_jsonl(source, rows)
+    mended = generate(source, tmp_path / "run")
+
+    assert (again.counts.total, mended.counts.total) == (100, 195)
+
+
+def test_a_run_to_which_a_source_was_added_goes_on_though_it_was_stopped_before_it_was_read(tmp_path: Path) -> None:
+    """The run has 20 rows of one file, and notes the other, of which it knows none yet."""
+    one = write_jsonl(tmp_path / "one.jsonl", questions(20))
+    other = write_jsonl(tmp_path / "other.jsonl", questions(40)[20:])
+    generate(one, tmp_path / "run")
+    with pytest.raises(OtherSourceError):
+        generate(other, tmp_path / "run")
+    generate(other, tmp_path / "run", add=True, stop=stopped())
+
+    resumed = asyncio.run(resume_corpus(tmp_path / "run", provider=Refusing()))
+
+    assert resumed.counts.total == 40
