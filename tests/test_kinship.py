@@ -29,6 +29,9 @@ class Refusing:
         await asyncio.sleep(0)
         return Reply("no dialogue")
 
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
 
 def generate(source: Path, run: Path, *, add: bool = False, stop: StopSwitch | None = None) -> RunReport:
     options = Options(retry=GIVEN.retry, intake=GIVEN.intake, add_source=add)
@@ -68,3 +71,16 @@ def test_a_run_to_which_a_source_was_added_goes_on_though_it_was_stopped_before_
     resumed = asyncio.run(resume_corpus(tmp_path / "run", provider=Refusing()))
 
     assert resumed.counts.total == 40
+
+
+def test_rows_that_the_run_read_late_are_its_own_too(tmp_path: Path) -> None:
+    """Of 130 rows only the first hundred are looked at to begin with; a file of the last thirty is no stranger, and what
+    the run does not know is."""
+    whole = write_jsonl(tmp_path / "whole.jsonl", questions(130))
+    generate(whole, tmp_path / "run")
+
+    late = generate(write_jsonl(tmp_path / "late.jsonl", questions(130)[100:]), tmp_path / "run")
+
+    assert late.counts.total == 130
+    with pytest.raises(OtherSourceError, match="none is among its 130"):
+        generate(write_jsonl(tmp_path / "other.jsonl", questions(160)[130:]), tmp_path / "run")

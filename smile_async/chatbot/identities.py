@@ -106,17 +106,20 @@ def hints_in(text: str, language: str = "zh") -> tuple[Hint, ...]:
 def said_again(text: str, names: "frozenset[str] | set[str]") -> Iterator[Hint]:
     """Names that were found elsewhere in the dialogue, wherever they stand; of a full name the given name, too."""
     for name in names:
-        for found in re.finditer(re.escape(name), text):
+        whole = rf"\b{re.escape(name)}\b" if name.isascii() else re.escape(name)  # Ann is not in Anniversary
+        for found in re.finditer(whole, text):
             yield Hint(Identity.NAME, found.start(), found.end())
 
 
 def known_names(text: str, hints: "tuple[Hint, ...]") -> set[str]:
-    """The names among the hints, and the given names of full ones: 王小明 is also called 小明."""
+    """The names among the hints, and the parts of full ones: 王小明 is also called 小明, Anna Miller also Anna."""
     names = {text[one.start : one.end] for one in hints if one.kind == Identity.NAME}
     for name in list(names):
         found = _SURNAME.match(name)
         if found and len(name) - found.end() == 2 and not name.endswith("某"):
             names.add(name[found.end() :])
+        elif name.isascii():
+            names.update(name.split())
     return {name for name in names if len(name) > 1}
 
 

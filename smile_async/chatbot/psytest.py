@@ -171,7 +171,8 @@ def _stale(one: Proposal, path: Path) -> Exception:
 def cases(records: Iterable[Record], roles: RoleMap = PAPER_ROLES) -> Iterator[Case]:
     """A case for each counselor utterance that has a history; the others ("the dialogue history is empty") are none.
 
-    Its id is the dialogue's with the utterance's place, from 1. Utterances of other roles are refused (`UsageError`).
+    Its id is the dialogue's with the utterance's place, from 1. Empty utterances are left out. Utterances of other
+    roles are refused (`UsageError`).
     """
     for record in records:
         if strange := {one.role for one in record.dialogue.utterances} - {roles.user, roles.assistant}:
@@ -181,7 +182,9 @@ def cases(records: Iterable[Record], roles: RoleMap = PAPER_ROLES) -> Iterator[C
             )
         spoken = tuple(
             Utterance(role=role, content="\n".join(one.content for one in said))
-            for role, said in groupby(record.dialogue.utterances, key=lambda one: one.role)
+            for role, said in groupby(
+                [one for one in record.dialogue.utterances if one.content.strip()], key=lambda one: one.role
+            )
         )
         for place, one in enumerate(spoken):
             if one.role == roles.assistant and place > 0:

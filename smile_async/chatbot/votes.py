@@ -171,15 +171,16 @@ def _is_news(vote: Vote, standing: Vote | None) -> bool:
 
 
 def keep_voted(votes: Path, drawn: str) -> None:
-    """Raises `UsageError` when `votes` holds votes on other ballots than those of the draw `drawn`: without their
-    ballots and their key nobody could count them any more."""
+    """Raises `UsageError` when `votes` belongs to ballots of another draw than `drawn`: a page may be open on them, and
+    without their ballots and their key nobody could count what was voted."""
     if not votes.is_file() or not votes.stat().st_size:
         return
     there = read_votes(votes)
-    if there.drawn != drawn and there.votes:
+    if there.drawn != drawn:
+        held = f"{len(there.votes):,} votes" if there.votes else "no vote yet, but a voting page was opened,"
         raise UsageError(
-            f"{votes} holds {len(there.votes):,} votes on the ballots that are there: they are not replaced.",
-            hint="Name another place, or move the votes away together with their ballots and key.",
+            f"{votes} holds {held} on ballots of another draw: they and their key are not replaced.",
+            hint="Name another place (-o), or move the votes away with their ballots and key once nobody votes.",
         )
 
 

@@ -3,10 +3,6 @@
 import os
 import sys
 
-# pydantic looks through the metadata of every installed package for plugins: up to a tenth of a second in a large
-# environment, for each command. A command of ours needs none; who uses the library from Python has theirs.
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-
 import typer
 
 from smile_async.cli.commands import CommandTable
@@ -46,6 +42,9 @@ def version(
 
 def main() -> None:
     """Run `smile`. Errors of this package go to stderr as their message, without a traceback."""
+    # pydantic looks through the metadata of every installed package for plugins: up to a tenth of a second in a large
+    # environment, for each command. A command of ours needs none; who uses the library from Python has theirs.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if len(sys.argv) == 1 or not {"-h", "--help"}.isdisjoint(sys.argv):
         import_help()
     try:
@@ -57,3 +56,8 @@ def main() -> None:
         if isinstance(error, SourceError) and error.skippable and SKIPPING.intersection(sys.argv):
             sys.stderr.write("  --skip-bad-rows sets such rows aside, counted, instead of stopping.\n")
         sys.exit(error.exit_code)
+    except OSError as error:  # of a place that no command has foreseen
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}.\n  Check the path, your rights and the disk.\n")
+        sys.exit(1)

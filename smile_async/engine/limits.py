@@ -169,6 +169,11 @@ class Gate:
                 await self.change(what="budget")
                 continue
             fit = tuple([lane for lane in lanes if lane.name not in unfit and not lane.retired]) if unfit else lanes
+            if not fit and (others := [lane for lane in self.usable if lane.name not in unfit]):
+                if self.in_flight == 0:  # asked at those again, it would be refused again, as often as they answer
+                    raise BudgetSpentError(min(self._ceiling(lane, request) for lane in others))
+                await self.change(what="budget")
+                continue
             lane, wait = self._choose(fit or lanes, expected, avoid)
             if wait[0] <= 0:
                 break

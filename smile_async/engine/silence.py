@@ -79,8 +79,8 @@ class Silence:
 
         `last`: no row is left that has not been asked, so that no other can show whose fault it is.
         """
-        if not self.answered and failure.status is not None and 300 <= failure.status < 400:
-            self.spent = True  # a wrong address; of a server that has answered, a proxy's mood
+        if self.replies == 0 and failure.status is not None and 300 <= failure.status < 400:
+            self.spent = True  # a wrong address, which a resume may bring too; later it is a proxy's mood
             return StopRun(str(failure.kind), failure.detail or "The server sends us elsewhere.")
         if isinstance(decision, SetAside) and failure.kind is FailureKind.BAD_REQUEST and not self.answered:
             return self._whose_fault(failure, row, policy, last=last)

@@ -5,7 +5,7 @@ connection closes when the reader stops: the server then stops writing.
 """
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ class StreamedAnswers:
                 if not line.startswith("data:"):
                     whole.append(line)
                     continue
-                if (piece := piece_of(line)) is not None:
+                if (piece := piece_of(line, sent)) is not None:
                     yield piece
         if (text := "\n".join(whole).strip()).startswith("{"):
             yield self._whole(text, sent)
@@ -76,8 +76,9 @@ class StreamedAnswers:
         await self._transport.aclose()
 
 
-def piece_of(line: str) -> str | None:
-    """The text in a `data:` line; None for what is no text (roles, thoughts, usage, the end). Raises `AnswerError`."""
+def piece_of(line: str, sent: Sequence[str] = ()) -> str | None:
+    """The text in a `data:` line; None for what is no text (roles, thoughts, usage, the end). Raises `AnswerError`,
+    which quotes nothing of what was `sent`."""
     told = line.removeprefix("data:").strip()
     if told == DONE:
         return None
@@ -89,7 +90,8 @@ def piece_of(line: str) -> str | None:
         return None
     if error := event.get("error"):
         message = error.get("message") if isinstance(error, dict) else error
-        raise AnswerError(f"The server broke the answer off: {masked(str(message))}", hint="Ask again.")
+        told = without_echo(masked(str(message)), sent)
+        raise AnswerError(f"The server broke the answer off: {told}", hint="Ask again.")
     return _openai(event) or _anthropic(event)
 
 

@@ -64,3 +64,9 @@ def test_masks_are_numbered_and_speak_the_language() -> None:
     assert mask_of("name", 2) == "[姓名2]"
     assert mask_of("institution", 1, "en") == "[institution1]"
     assert mask_of("phone", None, "en") == "[phone]"
+
+
+def test_an_english_full_name_is_also_known_by_its_parts_as_whole_words() -> None:
+    text = "Hi, my name is Anna Miller."
+    assert known_names(text, hints_in(text, "en")) == {"Anna Miller", "Anna", "Miller"}
+    assert [(one.start, one.end) for one in said_again("Hello Anna. Annabel, too.", {"Anna"})] == [(6, 10)]

@@ -149,3 +149,15 @@ def test_ids_that_tell_who_somebody_is_do_not_go_out(tmp_path: Path, name: str) 
 def test_ids_that_tell_nothing_stay(tmp_path: Path, name: str) -> None:
     made = build([record(name, ("c", "睡不好"), ("s", "请说"))], tmp_path / "out.jsonl", review=tmp_path / "list.csv")
     assert made.cases == 1
+
+
+def test_an_empty_utterance_is_no_turn_of_a_case() -> None:
+    found = list(
+        cases(
+            [record("e", ("c", "在吗"), ("s", "在。"), ("c", " "), ("s", "嗯？"), ("c", "睡不好"), ("s", "多久了？"))]
+        )
+    )
+    assert [(one.id, [said.content for said in one.history], one.reference) for one in found] == [
+        ("e-2", ["在吗"], "在。\n嗯？"),
+        ("e-4", ["在吗", "在。\n嗯？", "睡不好"], "多久了？"),
+    ]

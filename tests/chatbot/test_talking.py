@@ -5,7 +5,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,14 @@ from smile_async.chatbot.crisis import help_lines
 from smile_async.chatbot.sessions import Turn
 from smile_async.chatbot.talking import Talk
 from smile_async.errors import SmileError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """As in a terminal: who runs these tests in a shell's background hands on a SIGINT that is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Written:

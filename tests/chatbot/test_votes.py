@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smile_async.chatbot.votes import Vote, VoteStore, read_votes
+from smile_async.chatbot.votes import Vote, VoteStore, keep_voted, read_votes
 from smile_async.errors import SourceError, StoppedError, UsageError
 from tests.chatbot.study import study
 
@@ -105,3 +105,17 @@ def test_brought_twice_is_there_once(tmp_path: Path) -> None:
         assert (store.bring(votes), store.bring(votes)) == (2, 0)
         assert store.bring([Vote("ann@example.org", "case-0", "AB", "B", at=8.0)]) == 1
         assert {vote.choice for vote in store.cast_so_far()} == {"A", "B"}
+
+
+def test_ballots_on_which_a_page_was_opened_are_not_drawn_anew_even_before_the_first_vote(tmp_path: Path) -> None:
+    """The page may still be open: what is voted there counts for the ballots that it shows."""
+    path, shown = tmp_path / "votes.sqlite3", study().ballots
+    keep_voted(path, "another draw")  # no page, no votes
+    with VoteStore.open(path, shown) as store:
+        store.enrol(["ann"])
+        keep_voted(path, shown.drawn)  # the same draw gives the same ballots
+        with pytest.raises(UsageError, match="no vote yet, but a voting page was opened"):
+            keep_voted(path, "another draw")
+        store.cast(Vote("ann", "case-0", "AB", "A"))
+        with pytest.raises(UsageError, match="1 votes on ballots of another draw"):
+            keep_voted(path, "another draw")

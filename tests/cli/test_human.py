@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,11 +61,14 @@ def test_ballots_that_people_voted_on_are_not_replaced(smile: Smile) -> None:
     assert smile(*DRAW, "--seed", "4", "-o", "other.json").code == 0
 
 
-def test_ballots_nobody_voted_on_may_be_drawn_anew(smile: Smile) -> None:
+def test_ballots_on_which_no_page_was_opened_may_be_drawn_anew(smile: Smile) -> None:
     smile(*DRAW)
-    VoteStore.open(Path("study.votes.sqlite3"), read_ballots(Path("study.json"))).close()
     assert smile(*DRAW, "--seed", "4", "--overwrite").code == 0
-    _all_vote(("tuned", "golden", "baseline"), "ann")  # the store is for the new ones then
+    VoteStore.open(Path("study.votes.sqlite3"), read_ballots(Path("study.json"))).close()
+    refused = smile(*DRAW, "--seed", "5", "--overwrite")  # the page may be open yet
+    assert refused.code == 2
+    assert "a voting page was opened" in refused.err
+    _all_vote(("tuned", "golden", "baseline"), "ann")  # on the ballots that are there, with their key
     assert smile("tally", "study.votes.sqlite3", "--json").told["cases"] == 5
 
 
@@ -158,3 +162,20 @@ def test_without_the_extra_the_way_to_it_is_said(smile: Smile, monkeypatch: pyte
     ended = smile("tally", "study.votes.sqlite3")
     assert ended.code == 2
     assert "smile-async[metrics]" in ended.err
+
+
+def test_a_place_that_cannot_be_written_is_a_message_and_no_traceback(tmp_path: Path) -> None:
+    """A file where a folder would have to be: not even root may."""
+    (tmp_path / "file").write_text("")
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(
+        '{"messages":[{"role":"user","content":"你好"},{"role":"assistant","content":"你好。"}]}\n', "utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "smile_async.cli", "sft", str(corpus), str(tmp_path / "file" / "x")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Not a directory" in done.stderr
+    assert "Check the path" in done.stderr

@@ -260,3 +260,34 @@ def test_what_was_let_through_counts_until_it_has_left_and_a_period_after_that()
         assert window.used() == 0
 
     run_virtual(main())
+
+
+def test_a_row_goes_to_no_endpoint_unfit_for_it_while_the_money_for_the_other_is_held_by_batches() -> None:
+    """Of 1,000 dollars 999.5 are reserved: 100 tokens at a dollar each are payable later, not now. The cheap endpoint
+    refused the request as too large, and would again, as often as it was asked."""
+    cheap = lane_under(Limits(), clock=lambda: 0.0, name="cheap", prices=Prices(output=0.001))
+    dear = lane_under(Limits(), clock=lambda: 0.0, name="dear", prices=Prices(output=1e6))
+    gate = Gate([cheap, dear], clock=lambda: 0.0, budget_usd=1_000.0, reserved_usd=999.5)
+    request = Request((Message("user", "words"),), max_tokens=100)
+
+    with pytest.raises(BudgetSpentError):
+        run_virtual(gate.enter(request, unfit=frozenset({"cheap"})))
+
+    assert [lane.name for lane in gate.payable(request)] == ["cheap", "dear"]
+
+
+def test_an_attempt_is_counted_out_once_whatever_breaks_after_that() -> None:
+    """Ten and ten tokens at a dollar each; lost afterwards, it would be one less than nothing in flight, and perhaps
+    billed on top of what it cost."""
+
+    async def main() -> None:
+        prices = Prices(input=1e6, output=1e6)
+        lane = lane_under(Limits(), clock=lambda: 0.0, prices=prices)
+        gate = Gate([lane], clock=lambda: 0.0, budget_usd=1_000.0)
+        request = Request((Message("user", "words"),), max_tokens=100)
+        admission = await gate.enter(request)
+        assert gate.settle(admission, request, Usage(10, 10), replied=True) == 20.0
+        assert gate.settle(admission, request, None, perhaps=True) == 20.0
+        assert (lane.in_flight, gate.spent_usd, gate.perhaps_usd, gate.reserved_usd) == (0, 20.0, 0.0, 0.0)
+
+    run_virtual(main())

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -408,7 +408,7 @@ def test_a_loop_that_starts_tasks_eagerly_lets_a_run_end(tmp_path: Path) -> None
         async def ask(self, _request: Request) -> Reply | Failure:
             return replying("good")
 
-    def eager(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Future[Any]":
+    def eager(loop: asyncio.AbstractEventLoop, coroutine: Any) -> "asyncio.Future[Any]":
         if coroutine.__name__ != "_carry":
             return asyncio.Task(coroutine, loop=loop)
         ended = loop.create_future()

@@ -131,10 +131,10 @@ def test_when_no_other_row_is_left_and_none_was_ever_answered_the_run_stops() ->
 MOVED = Failure(FailureKind.SERVER_ERROR, "301 Moved", status=301)
 
 
-def test_a_redirect_before_any_answer_is_a_wrong_address_and_afterwards_a_fault_that_passes() -> None:
+def test_a_redirect_before_the_first_answer_is_a_wrong_address_and_afterwards_a_fault_that_passes() -> None:
     again = Again(1.0)
-    first = overruled(Silence(), again, MOVED)
-    assert isinstance(first, StopRun)
-    assert "301 Moved" in first.message
+    for resumed in (False, True):
+        first = overruled(Silence(proven=resumed), again, MOVED)
+        assert isinstance(first, StopRun)
+        assert "301 Moved" in first.message
     assert overruled(after_reply(), again, MOVED) is again
-    assert overruled(Silence(proven=True), again, MOVED) is again

@@ -107,7 +107,7 @@ CASES: dict[str, Case] = {
     "100 Continue": Case(b"HTTP/1.1 100 Continue\r\n\r\n" + answer()),
     "fifty interim answers": Case((head(status="102 Processing") + head("Link: </a>", status="103 Early Hints")) * 25 + answer()),
     "interim answers, then the end": Case(head(status="100 Continue") * 3, {GONE}),
-    "101 Switching Protocols": Case(head("Upgrade: websocket", "Connection: Upgrade", status="101 X"), {BROKEN, GONE, LATE, FailureKind.BAD_REQUEST}),
+    "101 Switching Protocols": Case(head("Upgrade: websocket", "Connection: Upgrade", status="101 X"), {BROKEN, GONE, LATE, FailureKind.SERVER_ERROR}),
     "garbage behind the body": Case(answer() + b"\x00garbage" * 20, {REPLY}),
     "a second answer": Case(answer() + answer(b"{}"), {REPLY}),
     "blank lines before the status": Case(b"\r\n\r\n" + answer(), {REPLY, GONE}),
@@ -169,7 +169,7 @@ CASES: dict[str, Case] = {
     # errors
     "301": Case(answer(b"", "Location: /elsewhere", status="301 Moved"), {FailureKind.SERVER_ERROR}),
     "307 to itself": Case(answer(b"", "Location: /v1/chat/completions", status="307 X"), {FailureKind.SERVER_ERROR}),
-    "304": Case(head(status="304 Not Modified"), {FailureKind.BAD_REQUEST}),
+    "304": Case(head(status="304 Not Modified"), {FailureKind.SERVER_ERROR}),
     "429, wait for ever": Case(answer(b"", "Retry-After: 1e308", status="429 X"), {FailureKind.RATE_LIMITED}),
     "429, wait in words": Case(answer(b"", "Retry-After: soon", status="429 X"), {FailureKind.RATE_LIMITED}),
     "429, closes after the headers": Case(head("Content-Length: 50", status="429 X"), {FailureKind.RATE_LIMITED}),

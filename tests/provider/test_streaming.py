@@ -12,7 +12,7 @@ from smile_async.engine.job import Message, Request
 from smile_async.provider.anthropic import AnthropicDialect
 from smile_async.provider.chat import ChatDialect, bearer_headers, chat_url
 from smile_async.provider.dialect import Dialect
-from smile_async.provider.streaming import AnswerError, StreamedAnswers
+from smile_async.provider.streaming import AnswerError, StreamedAnswers, piece_of
 from smile_async.settings import Sampling
 from smile_async.testing import run_virtual
 
@@ -147,3 +147,12 @@ def test_nobody_at_the_address_is_said_so() -> None:
                 pass
 
     assert "nobody listens at 127.0.0.1:1" in refused(lambda: run_virtual(ask()))
+
+
+def test_an_error_in_the_midst_of_a_stream_repeats_nothing_of_what_was_asked() -> None:
+    line = "data: " + json.dumps({"error": {"message": f"cannot read: {SECRET} ({KEY})"}})
+    with pytest.raises(AnswerError) as broken:
+        piece_of(line, [SECRET])
+    assert "cannot read" in str(broken.value)
+    assert SECRET not in str(broken.value)
+    assert KEY not in str(broken.value)
