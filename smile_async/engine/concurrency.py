@@ -141,11 +141,6 @@ class Concurrency:
         else:
             self._meet(max(1, in_flight), now, reason)
 
-    @property
-    def is_met(self) -> bool:
-        """The limit is what the server was found to hold."""
-        return self._ceiling is not None and self.limit >= self._ceiling
-
     def release(self) -> None:
         """It was not the number that the server minded."""
         if self._ceiling is not None:

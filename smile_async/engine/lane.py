@@ -4,12 +4,11 @@ A run has one lane or several: keys, regions, replicas. Each has its own limits,
 """
 
 import math
-from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from smile_async.engine.admitted import Sent
-from smile_async.engine.concurrency import FIRST, Change, Concurrency
+from smile_async.engine.concurrency import FIRST, TOLD_FROM, Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
 from smile_async.engine.found_limits import Finding, FoundLimits
@@ -17,7 +16,8 @@ from smile_async.engine.job import LimitWord, ServerPace, Usage
 from smile_async.engine.retry import Again
 from smile_async.engine.silence import Silence
 from smile_async.engine.task import Provider
-from smile_async.engine.window import Entry, RateWindow
+from smile_async.engine.window import RateWindow
+from smile_async.engine.window_log import Entry
 from smile_async.settings import Prices, Quota
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
@@ -26,9 +26,6 @@ FIRST_PACED = 64  # requests in flight to begin with where a limit paces them
 RESERVE_MOST = 1 / 20  # of a token limit stays free for answers longer than expected, at most
 
 LONGEST_HOLD, RECENT = 20.0, 120.0  # seconds: of a hold that nobody told, where the last reply is so recent
-
-LATE_MOST = 60.0  # seconds that an answer nobody waits for any more may still take a place, as long again as it took
-LATE_SHARE = 1 / 2  # of the places at most are thought to be taken by such
 
 IN_FLIGHT, FIRST_REPLY = "in flight", "first reply"
 
@@ -50,13 +47,12 @@ class Served:
 @dataclass(slots=True, eq=False)
 class Taken:
     """What one attempt took of a lane. `stamp` is the limit in flight that it was admitted under, `beside` how many
-    others were in flight then, `late` how many more the server may have been at, `number` which of the lane's it is."""
+    others were in flight then, `number` which of the lane's it is."""
 
     windows: tuple[tuple[RateWindow, Entry], ...]
     stamp: int
     sent: Sent
     beside: int
-    late: int
     number: int
 
 
@@ -98,7 +94,6 @@ class Lane:
     found: FoundLimits = field(default_factory=FoundLimits)
     changes: list[Change] = field(default_factory=list)  # not yet told
     _found_window: RateWindow | None = None
-    _late: list[float] = field(default_factory=list)  # until when each may take a place, the first to end first
 
     def __post_init__(self) -> None:
         self.windows = list(windows_of(self.quota, self.clock))
@@ -123,9 +118,6 @@ class Lane:
             return math.inf, "retired"
         if self.in_flight >= (1 if self.alone else self.concurrency.limit):
             return math.inf, FIRST_REPLY if self.alone else IN_FLIGHT
-        late = self.late(now) if self._late and self.concurrency.is_met else 0
-        if late and self.in_flight + late >= self.concurrency.limit:
-            return self._late[0] - now, IN_FLIGHT
         if self.held_until > now:
             return self.held_until - now, "cooldown"
         wait = self.found.wait(now, self.in_flight)
@@ -147,13 +139,10 @@ class Lane:
         taken: tuple[tuple[RateWindow, Entry], ...] = ()
         if self.windows:
             taken = tuple([(window, await window.take(AMOUNTS[window.what](expected))) for window in self.windows])
-        late = self.late(self.clock())
         sent, finding = self.found.started(self.clock(), self.in_flight, self.concurrency.limit)
         if finding is not None:
             self._act_on(finding, "refused")
-        return Taken(
-            taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1, late, self.found.number
-        )
+        return Taken(taken, self.concurrency.admitted(self.in_flight), sent, self.in_flight - 1, self.found.number)
 
     def departed(self, taken: Taken) -> None:
         """It leaves now, when it has been noted on the disk."""
@@ -168,20 +157,9 @@ class Lane:
         for window, entry in taken.windows:
             window.correct(entry, 0.0)
 
-    def late(self, now: float) -> int:
-        """How many the server may still be at though nobody waits for their answers."""
-        late = self._late
-        if late and late[0] <= now:
-            del late[: bisect_right(late, now)]
-        return min(len(late), int(self.concurrency.limit * LATE_SHARE))
-
-    def settle(self, taken: Taken, usage: Usage | None, *, refused: bool, late: bool = False) -> None:
-        """Count it out, and its true amounts in; one that was refused gives its tokens back. `late`: it brought no
-        answer, and the server may be at it all the same: what it was expected to take goes on counting."""
+    def settle(self, taken: Taken, usage: Usage | None, *, refused: bool) -> None:
+        """Count it out, and its true amounts in; one that was refused gives its tokens back."""
         self.in_flight -= 1
-        if late and not self.alone:
-            now = self.clock()
-            insort(self._late, now + min(now - taken.sent.at, LATE_MOST))
         if refused:
             self.found.not_admitted(taken.sent, taken.beside)
         if usage is None and not refused:
@@ -205,11 +183,12 @@ class Lane:
         now = self.clock()
         for window, _ in taken.windows:
             window.refuted()
+            self._note_period(window, "refused")
         if any(window.is_told for window in self.windows):
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room
-        self.found.refused(now, taken.sent, taken.beside + taken.late, number=taken.number, fresh=fresh, hold=hold)
+        self.found.refused(now, taken.sent, taken.beside, number=taken.number, fresh=fresh, hold=hold)
 
     @property
     def admits_nothing(self) -> bool:
@@ -228,8 +207,7 @@ class Lane:
         """The server says: not now (503, 529). While it answers others, that is a number in flight that it holds."""
         self.concurrency.troubled()
         if not self.silence.deep:
-            now = self.clock()
-            self.concurrency.refused(self.in_flight + self.late(now), now, "overloaded")
+            self.concurrency.refused(self.in_flight, self.clock(), "overloaded")
             self._note()
 
     def _act_on(self, finding: Finding, reason: str) -> None:
@@ -278,6 +256,7 @@ class Lane:
                     if word.remaining is not None:  # of more than is to be used it says nothing about how ours refills
                         more = word.limit is not None and word.limit > window.limit * 1.001
                         window.hear(entry, word.remaining, None if more else word.reset)
+                        self._note_period(window, "the server's words")
                     break
             else:
                 self._learn(word, period)
@@ -288,6 +267,14 @@ class Lane:
         if abs(limit - window.limit) > 0.001 * window.limit:
             self.changes.append(Change(self.clock(), _label(window), window.limit, limit, "the server's headers"))
             window.resize(limit)
+
+    def _note_period(self, window: RateWindow, reason: str) -> None:
+        """The period was found to be another than was thought; one much like it is no news."""
+        before = window.noted
+        if window.period != before and not before / TOLD_FROM < window.period < before * TOLD_FROM:
+            why = f"{reason}: not {_every(before)}"
+            self.changes.append(Change(self.clock(), _label(window), window.limit, window.limit, why))
+            window.noted = window.period
 
     def _learn(self, word: LimitWord, period: float) -> None:
         """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
@@ -323,9 +310,12 @@ class Lane:
 
 def _label(window: RateWindow) -> str:
     """As a person says it: tokens a minute."""
+    return f"{window.what.replace('_', ' ')} {_every(window.period)}"
+
+
+def _every(period: float) -> str:
     names = {1.0: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
-    every = names.get(window.period) or f"{window.period:g} s"
-    return f"{window.what.replace('_', ' ')} a {every}"
+    return f"a {names.get(period) or f'{round(period, 2):g} s'}"
 
 
 def _meant(window: RateWindow, word: LimitWord, period: float) -> bool:

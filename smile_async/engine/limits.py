@@ -213,7 +213,7 @@ class Gate:
         if admission.cost_usd is not None:
             return admission.cost_usd
         lane = admission.lane
-        lane.settle(admission.taken, usage, refused=refused, late=perhaps)
+        lane.settle(admission.taken, usage, refused=refused)
         self.reserved_usd -= admission.ceiling_usd
         cost = 0.0
         if usage is not None:

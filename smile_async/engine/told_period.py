@@ -14,7 +14,10 @@ SURE = 5  # words in a row that a window of the period that is kept to cannot ha
 STEADY = 1.5  # periods that a bucket's words imply differ by no more
 TELLING = 3  # words that show a bucket at least
 RECENT = 0.25  # of the reset: so long ago the newest request may have left, or the word may be older than that
-SHORTEST = 0.1  # seconds
+SHORTEST, MINUTE = 0.1, 60.0  # seconds
+SHORTER, LONGER = 0.8, 1.02  # times the period that is kept to: what is between them is no other
+TIGHTER = 0.95  # likewise, where no reset of many words has reached the period
+TRIED, TRY_AFTER = 1.5, 20  # times shorter a period that may be too long is tried, after so many words
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +110,56 @@ def found_in(signs: Signs, limit: float, longest: float) -> Bucket | float:
     if signs.longest > 0:
         return max(signs.longest, longest, SHORTEST)
     return Bucket(max(signs.refilled_in, longest, SHORTEST))  # full again whenever it answers: so quickly, or quicker
+
+
+@dataclass(slots=True)
+class Guess:
+    """The period of a window is looked for. What is returned is the one to keep to from now on; None: it stays."""
+
+    longest: float = 0.0  # seconds: of all resets that were told
+    refused_at: float = 0.0  # that one was too short
+    _full: int = 0  # words in a row that left all of it
+    _words: int = 0
+    _words_from: float = 0.0
+    _longest_now: float = 0.0  # of their resets
+
+    def found_in(self, signs: Signs, limit: float) -> Bucket | float:
+        """What the signs show."""
+        return found_in(signs, limit, max(self.longest, self.refused_at))
+
+    def reset_told(self, now: float, reset: float, limit: float, period: float, *, bucket: bool) -> float | None:
+        """A reset that is longer than the period shows that it is too short. One that was shortened with what was under
+        way counted as used may still be too long: no reset of many words reaches it."""
+        self.longest = max(self.longest, reset)
+        if reset > LONGER * period:
+            return min(reset, MINUTE)
+        if bucket or period >= MINUTE:
+            return None
+        if self._words == 0:
+            self._words_from, self._longest_now = now, 0.0
+        self._words += 1
+        self._longest_now = max(self._longest_now, reset)
+        if self._words < max(TRY_AFTER, limit) or now - self._words_from < 2 * period:
+            return None
+        self._words = 0
+        tighter = max(self._longest_now, self.refused_at, SHORTEST)
+        return tighter if self._longest_now > 0 and tighter < TIGHTER * period else None
+
+    def all_left(self, limit: float, period: float, *, so: bool) -> float | None:
+        """All of it remains whenever the server answers, though all that the period allows is used (`so`): it looks
+        when it answers, and answers take longer than the period. A shorter one is tried."""
+        self._full = self._full + 1 if so else 0
+        shorter = max(period / TRIED, self.refused_at * TRIED, self.longest, SHORTEST)
+        if self._full < max(TRY_AFTER, limit) or shorter >= period:
+            return None
+        self._full = 0
+        return shorter
+
+    def changed(self) -> None:
+        """Another period is kept to."""
+        self._words = 0
+
+    def refused(self, period: float) -> float:
+        """It was too short."""
+        self.refused_at = period
+        return min(period * 2, MINUTE)

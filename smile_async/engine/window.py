@@ -12,13 +12,13 @@ is what the server said remains.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
 from heapq import merge
 
 from smile_async.engine.others import Less, Others
 from smile_async.engine.pacer import Pacer
-from smile_async.engine.told_period import SHORTEST, SURE, Bucket, Signs, Word, found_in
+from smile_async.engine.told_period import MINUTE, SHORTER, SURE, Bucket, Guess, Signs, Word
+from smile_async.engine.window_log import Entry, WindowLog
 
 LEAD = (
     1.15  # pace above the limit's mean while less than the mean was used: time lost (first request alone) is caught up
@@ -27,45 +27,14 @@ SLACK = 0.3  # seconds: a request may reach the server that much later than it l
 SLACK_SHARE = 0.005  # of the period: shorter windows get less slack, else they could not be used
 LEAST_SLACK = 0.03  # seconds
 BURST = 0.25  # seconds of the limit that may go at once
-BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
-SHORTER = 0.8  # of a guessed period: a smaller difference is none
-TRIED, TRY_AFTER = 1.5, 20  # times shorter a period that may be too long is tried, after so many words
 SURE_FOR = 2.0  # seconds between the first and the last of words that only a bucket can have said
 TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
 FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before it is heard of
-MINUTE = 60.0  # seconds
 JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
-LONGER = 1.02  # a reset so much longer than the guessed period shows that the period is longer
 ONE_STRIKE = 1.0  # second: refusals of a guess so close are one
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
-
-
-class _Bin:
-    """What went within an instant. `at` is when the last of it left; `boarding` have not left yet."""
-
-    __slots__ = ("amount", "at", "began", "boarding", "gone")
-
-    def __init__(self, at: float) -> None:
-        self.began = self.at = at
-        self.amount = 0.0
-        self.boarding = 0
-        self.gone = False
-
-
-class Entry:
-    """What one admission took of one window; corrected in place. `taken` is all that the window had let through;
-    `boarding`: it has not left yet."""
-
-    __slots__ = ("amount", "at", "bin", "boarding", "taken")
-
-    def __init__(self, at: float, amount: float, bin_: _Bin, taken: float) -> None:
-        self.at = at
-        self.amount = amount
-        self.bin = bin_
-        self.boarding = False
-        self.taken = taken
 
 
 class RateWindow:
@@ -82,25 +51,19 @@ class RateWindow:
         self.limit = limit
         self.most = limit  # it is never more, whatever the server says
         self.period = period
-        self.guessed = guessed
+        self.noted = period  # what the period was when somebody was told of it last
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
         self.bucket = False
         self._clock = clock
-        self._log: deque[_Bin] = deque()
-        self._used = 0.0
-        self._taken = 0.0  # ever, as it was admitted
+        self._log = WindowLog(period, self.slack)
         self._credit = 0.0  # estimates taken from the pacer and not used, to be taken less next time
-        self._began: float | None = None  # when the first amount was let through
         self._level = self._level_at = 0.0  # of the bucket
         self._signs = Signs()
         self._strikes = 0
         self._shared = False  # with others
         self._others = Others()
         self._heard = (-math.inf, 0.0)  # the server's last word: when, and what remains
-        self._longest = 0.0  # seconds: of all resets that were told
-        self._full = 0  # words in a row that left all of it
-        self._words, self._words_from, self._longest_now = 0, 0.0, 0.0  # heard since then; the longest reset of them
-        self._refused_at = 0.0  # a guessed period that was too short
+        self._guess = Guess() if guessed else None
         self._may_be_bucket = True
         self._struck_at = -math.inf
         self._pacer = self._paced()
@@ -118,8 +81,8 @@ class RateWindow:
         if self.bucket:
             return self.limit - self._filled(self._clock())
         now = self._clock()
-        self._forget(now)
-        return self._used + self._others.amount(now)
+        self._log.forget(now)
+        return self._log.used + self._others.amount(now)
 
     def wait(self, amount: float, *, reserve: float = 0.0) -> float:
         """Seconds until `amount` may go; 0: now.
@@ -143,25 +106,11 @@ class RateWindow:
             share = self._share(amount, now)
             self._credit -= min(self._credit, amount)
             await self._pacer.take(share)
-        entry = self.remember(now, amount)
-        entry.boarding = True  # it counts until it has left, however long that takes, and a period after that
-        entry.bin.boarding += 1
-        return entry
+        return self._add(now, amount, boarding=True)
 
     def remember(self, at: float, amount: float) -> Entry:
         """Count `amount` as let through at the clock's time `at`, no earlier than the last that was counted."""
-        if self._began is None:
-            self._began = at
-        if not self._log or at - self._log[-1].began > self.period / BINS:
-            self._log.append(_Bin(at))
-        last = self._log[-1]
-        last.at = max(last.at, at)
-        last.amount += amount
-        self._used += amount
-        self._taken += amount
-        if self.bucket:
-            self._level = self._filled(at) - amount
-        return Entry(at, amount, last, self._taken)
+        return self._add(at, amount)
 
     def used_before(self, remaining: float, reset: float | None) -> None:
         """So much remains, says the server's first word of it: what else is used was so before anybody counted."""
@@ -174,19 +123,11 @@ class RateWindow:
 
     def departed(self, entry: Entry, at: float) -> None:
         """It left at `at`, later than it was admitted."""
-        entry.at = at
-        entry.bin.at = max(entry.bin.at, at)
-        self._has_left(entry)
+        self._log.departed(entry, at)
 
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
-        difference = amount - entry.amount
-        self._has_left(entry)
-        self._forget(self._clock())
-        if not entry.bin.gone:  # what has left the window was taken off as it stood then
-            self._used += difference
-            entry.bin.amount += difference
-        entry.amount = amount
+        difference = self._log.correct(entry, amount, self._clock())
         self._credit = min(self.limit / 10, self._credit - difference)
         if self.bucket:
             self._level = min(self.limit, self._level - difference)
@@ -202,28 +143,27 @@ class RateWindow:
 
         It may have looked at any time since the request left, so that what was sent after it may be in it or not.
         """
-        now = self._clock()
+        now, was_bucket = self._clock(), self.bucket
         self._heard = now, remaining
-        sent_since = self._taken - entry.taken
+        sent_since = self._log.taken - entry.taken
         own = self.limit - self.used()
         freed = self.rate * (now - entry.at)  # meanwhile, at most
         sure = max(DOUBT * self.limit, 1.0)
         least, most = own - max(0.0, freed - sent_since), own + sent_since
-        if self.bucket:
-            self._hear_bucket(entry, remaining, reset, (least, most, sure))
-        elif remaining < least - (1.0 if self._shared else sure):
-            # Others share the limit, or more is charged than we count: it is used all the same.
-            word = Less(now, remaining, reset, self.limit, self.period)
-            if self._others.heard(word, entry.at, least - remaining):
-                self._taken += least - remaining
-                self._signs = Signs()
-                self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
+        if remaining < least - (0.0 if was_bucket else 1.0 if self._shared else sure):
+            self._hear_less(entry, Less(now, remaining, reset, self.limit, self.period), least, sure)
         elif remaining > most + sure:
+            if was_bucket:  # at least so much is left, whenever it looked, in whatever order what left together arrived
+                self._level = min(self.limit, max(self._level, remaining - self._log.since(entry.at - JUST_NOW)))
             self._weigh(now, entry, remaining, reset)
         if remaining >= 1:
             self._others.has_some()
-        if self.guessed and reset is not None:
-            self._follow_resets(now, reset)
+        if (guess := self._guess) is not None:
+            if was_bucket:
+                all_left = remaining >= self.limit and self._filled(now) < self.limit / 2
+                self._set_period(guess.all_left(self.limit, self.period, so=all_left))
+            if reset is not None:
+                self._set_period(guess.reset_told(now, reset, self.limit, self.period, bucket=self.bucket))
 
     def refuted(self) -> None:
         """The server refused what its bucket should have held, or what a guessed period allows: it is empty, and after
@@ -244,8 +184,8 @@ class RateWindow:
         if self.bucket:
             self.bucket = self._may_be_bucket = False
         else:
-            self._refused_at = self.period
-            self._set_period(min(self.period * 2, MINUTE))
+            assert self._guess is not None
+            self._set_period(self._guess.refused(self.period))
         if self.guessed:
             self._strikes = 0
 
@@ -255,107 +195,78 @@ class RateWindow:
         return self._heard[0] > -math.inf
 
     @property
+    def guessed(self) -> bool:
+        """Nobody said what the period is."""
+        return self._guess is not None
+
+    @property
     def _is_short(self) -> bool:
         return self.guessed and self.period < MINUTE
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _has_left(self, entry: Entry) -> None:
-        if entry.boarding:
-            entry.boarding = False
-            entry.bin.boarding -= 1
+    def _add(self, at: float, amount: float, *, boarding: bool = False) -> Entry:
+        entry = self._log.add(at, amount, boarding=boarding)
+        if self.bucket:
+            self._level = self._filled(at) - amount
+        return entry
 
-    def _hear_bucket(
-        self, entry: Entry, remaining: float, reset: float | None, bounds: tuple[float, float, float]
-    ) -> None:
-        """`bounds`: the least and the most that it should hold, and the difference that says nothing."""
-        least, most, sure = bounds
-        if remaining < least:
-            self._level -= least - remaining
-            self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
-        elif remaining > most + sure:
-            # At least so much is left, whenever it looked, and in whatever order what left together has arrived.
-            self._level = min(self.limit, max(self._level, remaining - self._sent_from(entry.at - JUST_NOW)))
-            if self.guessed:
-                self._weigh(self._clock(), entry, remaining, reset)
-        if self.guessed:
-            self._try_shorter(remaining)
+    def _hear_less(self, entry: Entry, word: Less, least: float, sure: float) -> None:
+        """Others share the limit, or more is charged than we count: it is used all the same."""
+        less, requests = least - word.remaining, self.what == "requests"  # which are counted exactly
+        if self.bucket:
+            self._level -= less
+            self._shared = self._shared or (requests and less > sure)
+        elif self._others.heard(word, entry.at, less):
+            self._log.taken += less
+            self._signs = Signs()
+            self._shared = requests  # from now on each one is believed
 
     def _weigh(self, now: float, entry: Entry, remaining: float, reset: float | None) -> None:
         """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
-        full_in = (self.limit - remaining) / self.rate
-        if not self.guessed and (reset is None or not 0 < full_in <= TELLING * self.period):
-            return
-        signs = self._signs
-        since = (now - entry.at) / 2 + entry.at
-        gone = self._sent_from(entry.at) - self._sent_from(since)
-        newest = self._log[-1].at if self._log else entry.at
-        signs.add(
-            now, Word(self.limit, remaining, reset or 0.0, now - newest, now - entry.at, max(gone, 1.0)), self.period
-        )
+        guess, log = self._guess, self._log
+        if guess is None:
+            full_in = (self.limit - remaining) / self.rate
+            if self.bucket or reset is None or not 0 < full_in <= TELLING * self.period:
+                return
+        signs, since = self._signs, now - entry.at
+        gone = max(log.since(entry.at) - log.since(entry.at + since / 2), 1.0)
+        gap = now - log.newest(entry.at)
+        signs.add(now, Word(self.limit, remaining, reset or 0.0, gap, since, gone), self.period)
         if signs.count < SURE or now - signs.first < min(SURE_FOR, self.period / 10):
             return
         self._signs = Signs()
-        level = remaining - (self._taken - entry.taken)
-        if not self.guessed:
-            if signs.steady == signs.count and self._strikes < STRIKES:
-                self._be_bucket(now, level)
-            return
-        found = found_in(signs, self.limit, max(self._longest, self._refused_at))
+        level = remaining - (log.taken - entry.taken)
+        if guess is not None:
+            self._adopt(guess.found_in(signs, self.limit), now, level, telling=signs.telling > 0)
+        elif signs.steady == signs.count and self._strikes < STRIKES:
+            self._be_bucket(now, level)
+
+    def _adopt(self, found: Bucket | float, now: float, level: float, *, telling: bool) -> None:
+        """What words have shown of a guessed period. `level`: what remains in it; `telling`: some of it was used."""
         period = found.period if isinstance(found, Bucket) else found
         is_shorter = period < SHORTER * self.period
         if is_shorter:
             self.bucket = False
             self._set_period(period)
-        if isinstance(found, Bucket) and self._may_be_bucket and (is_shorter or signs.telling):
+        if isinstance(found, Bucket) and self._may_be_bucket and (is_shorter or telling):
             self._be_bucket(now, level)
-
-    def _follow_resets(self, now: float, reset: float) -> None:
-        """A reset that is longer than the period shows that it is too short. One that was shortened with what was under
-        way counted as used may still be too long: no reset of many words reaches it."""
-        self._longest = max(self._longest, reset)
-        if reset > LONGER * self.period:
-            self._set_period(min(reset, MINUTE))
-        if self.bucket or not self._is_short:
-            return
-        if self._words == 0:
-            self._words_from, self._longest_now = now, 0.0
-        self._words += 1
-        self._longest_now = max(self._longest_now, reset)
-        if self._words >= max(TRY_AFTER, self.limit) and now - self._words_from >= 2 * self.period:
-            self._words = 0
-            period = max(self._longest_now, self._refused_at, SHORTEST)
-            if self._longest_now > 0 and period < 0.95 * self.period:
-                self._set_period(period)
-
-    def _try_shorter(self, remaining: float) -> None:
-        """All of it remains whenever the server answers, though all that the period allows is used: it looks when it
-        answers, and answers take longer than the period. A shorter one is tried."""
-        self._full = self._full + 1 if remaining >= self.limit and self._filled(self._clock()) < self.limit / 2 else 0
-        shorter_one = max(self.period / TRIED, self._refused_at * TRIED, self._longest, SHORTEST)
-        if self._full >= max(TRY_AFTER, self.limit) and shorter_one < self.period:
-            self._full = 0
-            self._set_period(shorter_one)
 
     def _be_bucket(self, now: float, level: float) -> None:
         self.bucket = True
         self._level, self._level_at = level, now
 
-    def _set_period(self, period: float) -> None:
+    def _set_period(self, period: float | None) -> None:
+        """None: it stays."""
+        if period is None:
+            return
         self.period = period
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
+        self._log.keep(period, self.slack)
         self._credit = 0.0
-        self._words = 0
         self._pacer = self._paced()
-
-    def _sent_from(self, at: float) -> float:
-        """What was let through since then."""
-        sent = 0.0
-        for bin_ in reversed(self._log):
-            if bin_.at < at:
-                break
-            sent += bin_.amount
-        return sent
+        if self._guess is not None:
+            self._guess.changed()
 
     def _filled(self, now: float) -> float:
         """How much is in the bucket."""
@@ -372,13 +283,13 @@ class RateWindow:
         return left * (1.0 if self._behind(amount, now) else LEAD)
 
     def _wait_for_room(self, now: float, amount: float, reserve: float) -> float:
-        self._forget(now)
-        excess = self._used + self._others.amount(now) + amount - max(self.limit - reserve, self.limit / 2)
+        log, others = self._log, self._others.amount(now)
+        log.forget(now)
+        excess = log.used + others + amount - max(self.limit - reserve, self.limit / 2)
         if excess <= 0:
             return 0.0
-        kept = self.period + self.slack
         last: float | None = None
-        for leaves, gone in merge([(bin_.at + kept, bin_.amount) for bin_ in self._log], self._others):
+        for leaves, gone in merge(log.leaving(), self._others) if others else log.leaving():
             last = leaves
             excess -= gone
             if excess <= 0:
@@ -387,14 +298,6 @@ class RateWindow:
 
     def _behind(self, amount: float, now: float) -> bool:
         """Less has been let through than the mean rate allowed, in the last period or since the first."""
-        elapsed = min(now - (now if self._began is None else self._began), self.period)
-        return self._used + self._others.amount(now) + amount < self.limit * elapsed / self.period
-
-    def _forget(self, now: float) -> None:
-        horizon = now - self.period - self.slack
-        while self._log and self._log[0].at <= horizon and not self._log[0].boarding:
-            gone = self._log.popleft()
-            gone.gone = True
-            self._used -= gone.amount
-        if not self._log:
-            self._used = 0.0  # no drift from sums of floats
+        began = self._log.began
+        elapsed = 0.0 if began is None else min(now - began, self.period)
+        return self._log.used + self._others.amount(now) + amount < self.limit * elapsed / self.period

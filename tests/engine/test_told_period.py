@@ -11,6 +11,7 @@ from smile_async.engine.job import LimitWord, ServerPace
 from smile_async.engine.told_period import Bucket, Signs, Word, found_in
 from smile_async.settings import Limits
 from smile_async.simulate.limits import SlidingWindow, TokenBucket
+from tests.engine.asking import query
 from tests.engine.refusing_server import RefusingServer, ask_for
 
 
@@ -55,6 +56,15 @@ def test_a_period_shorter_than_a_minute_is_found_within_the_second_minute(tmp_pa
     ask_for(240.0, tmp_path, server)
     assert sum(server.per_minute(4)[2:]) / 120 >= 0.9 * best
     assert server.refused_share <= 0.01
+
+
+def test_a_period_that_was_found_is_kept_with_its_reason(tmp_path: Path) -> None:
+    """A minute is assumed at first. The limit stays: ten."""
+    ask_for(30.0, tmp_path, RefusingServer(SlidingWindow(10, 1), latency=0.2, headers=True))
+    rows = query(tmp_path, "SELECT what, before, after, reason FROM changes WHERE what LIKE 'requests%' ORDER BY rowid")
+    assert rows[0] == ("requests a minute", None, 10.0, "the server's headers")
+    assert rows[-1][:3] == ("requests a 1 s", 10.0, 10.0)
+    assert rows[-1][3].startswith("the server's words: not a ")
 
 
 @pytest.mark.parametrize("kind", [SlidingWindow, TokenBucket])
