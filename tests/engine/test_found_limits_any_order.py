@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from smile_async.engine.admitted import Sent
 from smile_async.engine.found_limits import FoundLimits
 
 
@@ -11,7 +12,7 @@ def live(seed: int) -> FoundLimits:
     """1,500 moments of a server by that seed: bursts, answers and refusals out of order, at one instant and apart."""
     chance = random.Random(seed)
     found, now = FoundLimits(), 0.0
-    under_way = []
+    under_way: list[tuple[Sent, int, int]] = []
     refuses, burst = chance.random(), chance.choice([1, 5, 50])
     for _ in range(1_500):
         now += chance.choice([0, 0, 0.001, 0.05, chance.expovariate(1)])
