@@ -11,6 +11,8 @@ from smile_async.provider.limit_names import HANDED_ON, LimitNames, Plan, handed
 from smile_async.provider.ratelimit_field import Policy, field_words, read_policies, window_of
 
 LONGEST_WAIT = 7 * 86_400.0  # seconds; more than a week is a date of another era or a mistake
+SHORTEST_PERIOD = 0.001  # seconds; less paces nobody, and sums of floats end there
+ABSURD = 1e18  # a number so large is none: the word's other numbers could not be reckoned with it
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|[dhms])")
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -79,7 +81,7 @@ def _window_beside(limit: str) -> float | None:
 
 def _period(value: str) -> float | None:
     number = _number(value)
-    return number if number and number > 0 else None
+    return number if number and number >= SHORTEST_PERIOD else None
 
 
 def _limit(value: str) -> int | None:
@@ -96,10 +98,10 @@ def _remaining(value: str, limit: int | None) -> int | None:
 
 def _count(value: str) -> int | None:
     try:
-        return int(value)
+        number: float | None = int(value)
     except ValueError:
         number = _number(value)
-        return None if number is None else int(number)
+    return None if number is None or abs(number) >= ABSURD else int(number)
 
 
 def _reset(value: str | None, now: float) -> float | None:
@@ -163,4 +165,4 @@ def _number(value: str | None) -> float | None:
         number = float(value.split(",", 1)[0].split(";", 1)[0])
     except ValueError:
         return None
-    return number if abs(number) < 1e18 else None
+    return number if abs(number) < ABSURD else None

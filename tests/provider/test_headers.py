@@ -365,3 +365,22 @@ def test_a_limit_of_the_litellm_proxys_own_stays_its_own() -> None:
 
     assert pace is not None
     assert pace.limits == (LimitWord("requests", None, 60, 3, None),)
+
+
+@pytest.mark.parametrize("absurd", ["9" * 30, "9" * 400, "18446744073709551615", "1e18"])
+def test_a_number_that_no_limit_can_have_is_none(absurd: str) -> None:
+    """An unsigned -1, say: and 400 digits are no float, so that reckoning with them would end the run."""
+    left = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": absurd}
+
+    pace = server_pace(left, NOW)
+
+    assert server_pace({"x-ratelimit-limit-requests": absurd}, NOW) is None
+    assert pace is not None
+    assert pace.limits == (LimitWord("requests", None, 60, None, None),)
+
+
+def test_a_period_under_a_millisecond_is_none() -> None:
+    pace = server_pace({"ratelimit-limit": "100;w=1e-320", "ratelimit-remaining": "9"}, NOW)
+
+    assert pace is not None
+    assert pace.limits == (LimitWord("requests", None, 100, 9, None),)
