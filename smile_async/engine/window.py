@@ -128,7 +128,7 @@ class RateWindow:
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
         difference = self._log.correct(entry, amount, self._clock())
-        self._credit = min(self.limit / 10, self._credit - difference)
+        self._credit = min(self.limit / 10, max(self._credit - difference, -self.limit))  # more leaves within a period
         if self.bucket:
             self._level = min(self.limit, self._level - difference)
 
@@ -289,7 +289,7 @@ class RateWindow:
         if excess <= 0:
             return 0.0
         last: float | None = None
-        for leaves, gone in merge(log.leaving(), self._others) if others else log.leaving():
+        for leaves, gone in merge(log.leaving(now), self._others) if others else log.leaving(now):
             last = leaves
             excess -= gone
             if excess <= 0:

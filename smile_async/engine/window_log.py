@@ -3,6 +3,7 @@
 Pure: the caller hands in the time.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 
@@ -99,11 +100,14 @@ class WindowLog:
         if not bins:
             self.used = 0.0  # no drift from sums of floats
 
-    def leaving(self) -> Iterator[tuple[float, float]]:
-        """When what is in it leaves it, and how much, the first to leave first."""
+    def leaving(self, now: float) -> Iterator[tuple[float, float]]:
+        """When what is in it leaves it, and how much, the first to leave first: nothing leaves before what went
+        before it, nor sooner than its time after now, while it has not left."""
         kept = self.kept
+        latest = -math.inf
         for bin_ in self._bins:
-            yield bin_.at + kept, bin_.amount
+            latest = max(latest, (now if bin_.boarding else bin_.at) + kept)
+            yield latest, bin_.amount
 
     def since(self, at: float) -> float:
         """What was let through since then."""
