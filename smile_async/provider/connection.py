@@ -13,14 +13,14 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from smile_async.engine.job import Failure
 from smile_async.provider.network import broken_body, died_after_sending, no_http, timed_out
-from smile_async.provider.raw_head import has_end, lengths_in, status_in, with_one_length
+from smile_async.provider.raw_head import ends_in, has_end, lengths_in, status_in, with_one_length
 from smile_async.provider.unpacker import Unpacker
 from smile_async.values import light
 
 MAX_HEAD = 256 * 1024  # bytes before the body begins, interim answers included; and behind it, in trailers
 
 POLL = getattr(select, "poll", None)  # Windows has none
-ENDED = getattr(select, "POLLRDHUP", select.POLLIN if POLL else 0)  # else anything unasked: it is not used again then
+ENDED = getattr(select, "POLLRDHUP", 0) | (select.POLLIN if POLL else 0)  # its end, or what nobody asked for
 
 _KNOWN_NAMES: dict[bytes, str] = {}
 """Header names as sent to lower-case text: a server sends the same dozen ever again."""
@@ -109,7 +109,8 @@ class Connection(asyncio.Protocol):
         return self._waiter is None
 
     def has_ended(self) -> bool:
-        """The server has closed it, and the loop has not come round to reading that yet."""
+        """The server has closed it, or said something that nobody asked for and that would be taken for the next answer
+        (a 408, say), and the loop has not come round to reading that yet."""
         assert self._transport is not None
         if POLL is None:
             return False
@@ -193,10 +194,11 @@ class Connection(asyncio.Protocol):
             self._head = bytearray()
         self._head += data
         raw = bytes(self._head)
-        if "Content-Length" in str(error) and len(raw) <= MAX_HEAD and not has_end(raw):
-            self._parser = cast("HttpResponseParser", Refusing(error))  # until the lengths are all there
+        ended = has_end(raw)
+        if "Content-Length" in str(error) and len(raw) <= MAX_HEAD and not (ended or isinstance(error, HeadEndedError)):
+            self._parser = cast("HttpResponseParser", Refusing(error, raw))  # until the lengths are all there
             return
-        mended = with_one_length(raw)
+        mended = with_one_length(raw) if ended else None
         if mended is None:
             self._surplus = True
             several = len(set(lengths_in(raw))) > 1
@@ -349,14 +351,22 @@ def _parser_for(connection: Connection) -> HttpResponseParser:
     return parser
 
 
+class HeadEndedError(HttpParserError):
+    """What a parser refused before, now that the head, or an interim one, has come to its end."""
+
+
 class Refusing:
-    """In the place of a parser that has refused a head, until the head has come whole."""
+    """In the place of a parser that has refused a head, until the head has come whole: each byte is looked at once."""
 
-    def __init__(self, error: HttpParserError) -> None:
+    def __init__(self, error: HttpParserError, raw: bytes) -> None:
         self._error = error
+        self._last = raw[-3:]
 
-    def feed_data(self, _data: bytes | memoryview) -> None:
-        raise self._error
+    def feed_data(self, data: bytes | memoryview) -> None:
+        recent = self._last + data
+        if ends_in(recent):
+            raise HeadEndedError(str(self._error))
+        self._last = recent[-3:]
 
 
 class BufferedConnection(Connection, asyncio.BufferedProtocol):

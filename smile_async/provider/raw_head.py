@@ -21,6 +21,11 @@ def final(raw: bytes | bytearray) -> int:
     return begins
 
 
+def ends_in(piece: bytes) -> bool:
+    """Whether some head has its end in these bytes of it."""
+    return _END.search(piece) is not None
+
+
 def has_end(raw: bytes) -> bool:
     return _END.search(raw, final(raw)) is not None
 

@@ -147,8 +147,8 @@ def test_whatever_stands_in_the_headers_the_next_request_gets_through(seed: int)
 
 async def through(window: RateWindow, now: Callable[[], float]) -> Entry:
     """Ten of it, as soon as they may go."""
-    while (wait := window.wait(10)) > 0:
-        await asyncio.sleep(wait)  # noqa: ASYNC110 - the window says for how long
+    while (wait := window.wait(10)) > 0:  # noqa: ASYNC110 - the window says for how long
+        await asyncio.sleep(wait)
     entry = await window.take(10)
     window.departed(entry, now())
     return entry
@@ -161,9 +161,7 @@ def test_answers_much_longer_than_expected_hold_the_next_back_for_two_periods_at
     async def main() -> float:
         now = asyncio.get_running_loop().time
         window = RateWindow(1_000, 60.0, clock=now, what="tokens")
-        entries = []
-        for _ in range(100):
-            entries.append(await through(window, now))
+        entries = [await through(window, now) for _ in range(100)]
         for entry in entries:
             window.correct(entry, 1_000)
         began = now()

@@ -1,14 +1,21 @@
 """Heads and chunks that break the rules of HTTP: what is read all the same, what is refused, and as what."""
 
 import asyncio
+import socket
+import time
 from dataclasses import dataclass
 
 import pytest
 
 from smile_async.engine.job import Failure, FailureKind
-from smile_async.provider.connection import MAX_HEAD
+from smile_async.provider.connection import MAX_HEAD, Connection
+from smile_async.provider.origin import Origin
+from smile_async.provider.place import Place
 from smile_async.provider.raw_head import lengths_in, status_in, with_one_length
+from smile_async.provider.tls import Tls, trusting_the_system
 from smile_async.provider.transport import HttpAnswer
+from smile_async.provider.wire import Wire
+from smile_async.settings import Timeouts
 from tests.provider.ways import WAYS, Way, every_way, without_proxies
 from tests.provider.wire import Seen, listening, sends, until
 
@@ -201,6 +208,55 @@ def test_a_head_is_mended_however_it_is_cut_into_pieces(size: int, way: Way) -> 
 
     assert isinstance(outcome, HttpAnswer), outcome
     assert (outcome.body, outcome.headers["x"]) == (BODY, "y")
+
+
+def seconds_to_read(head: bytes) -> float:
+    """CPU seconds that it takes when each byte comes alone."""
+
+    async def main() -> float:
+        left, right = socket.socketpair()
+        with left, right:
+            wire = Wire(Timeouts(), None, MAX_HEAD, Tls(trusting_the_system))
+            place = Place(secure=False, host="localhost", port=80, label="localhost", target="/")
+            connection = Connection(Origin(wire, place))
+            await wire.loop.connect_accepted_socket(lambda: connection, left)
+            connection.send(b"", wire.loop.create_future(), 0.0)
+            began = time.process_time()
+            for byte in head:
+                connection.data_received(bytes([byte]))
+            took = time.process_time() - began
+            await wire.aclose()
+            return took
+
+    return asyncio.run(main())
+
+
+def test_a_refused_head_that_comes_byte_by_byte_is_not_read_anew_for_each() -> None:
+    """Of 16 KB: else it took 300 times as long as a good one, and all connections stood still meanwhile."""
+    fill = b"X: y\r\n" * 2_700
+    good, refused = b"HTTP/1.1 200 OK\r\n" + fill, b"\r\n".join([b"HTTP/1.1 200 OK", LENGTH, LENGTH, fill])
+
+    assert seconds_to_read(refused) < 20 * seconds_to_read(good)
+
+
+def test_an_interim_answer_with_two_lengths_is_refused_at_its_end() -> None:
+    sent = answer(LENGTH, LENGTH, body=b"", status=b"HTTP/1.1 103 E")
+    way = WAYS[0]
+
+    async def script(_seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        for at in range(len(sent)):
+            writer.write(sent[at : at + 1])
+            await asyncio.sleep(0)
+        return True
+
+    async def main() -> HttpAnswer | Failure:
+        async with listening(script) as wire, way.transport() as transport:
+            return await transport.post(wire.url(), {}, b"{}")
+
+    outcome = way.run(main())
+
+    assert isinstance(outcome, Failure), outcome
+    assert "is not HTTP" in outcome.detail
 
 
 # -- the pure part ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The project's own connections: what only they promise, against a server that does on the wire what a script says."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import socket
@@ -323,6 +324,43 @@ def test_who_was_stopped_does_not_use_a_connection_that_was_closed_meanwhile(loo
                 await until(lambda: any(not it.is_idle for it in getattr(transport._wire, "_connections", ())))
                 sleep_through(LONG_AGO)
                 return await asking
+            finally:
+                await transport.aclose()
+
+        outcomes = run_on(loop, main())
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+    assert [answered(outcome).status for outcome in outcomes] == [200, 200]
+
+
+def serve_once_and_complain(listener: socket.socket) -> None:
+    """Each connection gets one answer, and a little later a 408, as some servers say it of an idle one."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(OK)
+            time.sleep(LONG_AGO / 3)  # until the client sleeps
+            connection.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+            while connection.recv(65_536):
+                pass
+
+
+def test_what_nobody_asked_for_while_the_process_was_stopped_is_not_taken_for_the_next_answer(loop: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve_once_and_complain, args=(listener,), daemon=True)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
+
+        async def main() -> list[Outcome]:
+            transport = Transport()
+            try:
+                first = await transport.post(url, HEADERS, b"{}")
+                sleep_through(LONG_AGO)
+                return [first, await transport.post(url, HEADERS, b"{}")]
             finally:
                 await transport.aclose()
 
