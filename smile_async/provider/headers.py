@@ -11,6 +11,7 @@ from smile_async.provider.limit_names import HANDED_ON, LimitNames, Plan, handed
 from smile_async.provider.ratelimit_field import Policy, field_words, read_policies, window_of
 
 LONGEST_WAIT = 7 * 86_400.0  # seconds; more than a week is a date of another era or a mistake
+LONGEST_TIME = 100  # characters: a search for durations in more, up to 256 KB, could stop the loop for minutes
 SHORTEST_PERIOD = 0.001  # seconds; less paces nobody, and sums of floats end there
 ABSURD = 1e18  # a number so large is none: the word's other numbers could not be reckoned with it
 
@@ -106,7 +107,7 @@ def _count(value: str) -> int | None:
 
 def _reset(value: str | None, now: float) -> float | None:
     """Seconds from `1m30s`, `500ms`, `12`, a Unix time, an ISO time or an HTTP date; None for anything else."""
-    if not value:
+    if not value or len(value) > LONGEST_TIME:
         return None
     seconds = _duration(value)
     if seconds is not None:
