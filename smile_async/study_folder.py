@@ -11,14 +11,13 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 
-from smile_async.errors import RunInUseError, RunMismatchError
+from smile_async.errors import RunInUseError, RunMismatchError, differences
 from smile_async.filing import whole_file
 
 NOTE = "study.json"
 LOCK = "study.lock"
 CORPORA, CHATBOT = "smile-study-1", "smile-chatbot-study-1"  # sections 3 to 5, section 6
 MADE_FROM = "made_from"  # the one input that notes of old have: a digest of all files together
-SHOWN = 200  # characters of a setting that differs
 
 
 def is_study(path: str | Path, kind: str) -> bool:
@@ -47,14 +46,9 @@ class StudyFolder:
         if before is None:
             self._write({"format": self.kind, "settings": told, "steps": {}})
             return
-        differing = [
-            f"    {name}: was {_shown(before.get(name))}, now {_shown(told.get(name))}"
-            for name in sorted(before.keys() | told.keys())
-            if before.get(name) != told.get(name)
-        ]
-        if differing:
+        if differing := differences(before, told):
             raise RunMismatchError(
-                f"{self.path} holds a study with other settings:\n" + "\n".join(differing),
+                f"{self.path} holds a study with other settings:\n    " + "\n    ".join(differing),
                 hint="Go on with the settings it was started with, or name another folder.",
             )
 
@@ -142,8 +136,3 @@ def made_from(*files: Path) -> dict[str, str]:
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from JSON."""
     return dict(orjson.loads(orjson.dumps(values)))
-
-
-def _shown(value: Any) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
