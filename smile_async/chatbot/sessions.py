@@ -140,6 +140,13 @@ def within(turns: tuple[Turn, ...], most: int, count: CountTokens) -> tuple[Turn
     return None
 
 
+def shortest(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """All that `within` can cut is gone: the system prompt, the last client utterance, its answer."""
+    head = tuple(turn for turn in turns if turn[0] == "system")
+    rest = tuple(turn for turn in turns if turn[0] != "system")
+    return (*head, *rest[-2 - len(rest) % 2 :])  # histories of the authors' converter may begin with an answer
+
+
 def counted_sessions(
     records: Iterable[Record],
     counts: SessionCounts,

@@ -33,8 +33,8 @@ from smile_async.chatbot.study_cases import (
     learnt_references,
     take_cases,
 )
-from smile_async.chatbot.study_settings import STEPS, StepName, StudySettings, StudyWishes
-from smile_async.chatbot.training import ADAPTER, train
+from smile_async.chatbot.study_settings import SHAPES, STEPS, StepName, StudySettings, StudyWishes
+from smile_async.chatbot.training import ADAPTER, check_length, train
 from smile_async.chatbot.votes import keep_voted
 from smile_async.corpora import Corpus
 from smile_async.engine import events
@@ -117,15 +117,15 @@ def reproduce_chatbot(
     told = wishes or StudyWishes()
     if told.until is not None and told.until not in STEPS:
         raise UsageError(f"There is no step {told.until!r}.", hint=f"One of: {', '.join(STEPS)}.")
-    if told.until is None or STEPS.index(told.until) >= STEPS.index("training"):
+    if told.comes_to("training"):
         require_training()
-    if told.until is None or STEPS.index(told.until) >= STEPS.index("metrics"):
+    if told.comes_to("metrics"):
         require_metrics()  # not hours later
         _ = CosineScorer() if told.cosine else None
     folder = StudyFolder(Path(out), CHATBOT)
     with folder.alone():
         shaping = settings.as_json() | {"corpus": digest_of(corpus), "cases_file": cases and digest(cases)}
-        folder.begin(shaping)
+        folder.begin(shaping, SHAPES)
         study = _Study(folder, corpus, cases, settings, told, watch or StudyWatch())
         return study.carried_out(shaping)
 
@@ -156,6 +156,8 @@ class _Study:
         for number, (name, step_of) in enumerate(steps.items(), 1):
             step = step_of()
             found = self.folder.done(name, step.inputs)
+            if found is None and name == "baseline" and self.wishes.comes_to("training"):
+                self._check_length()
             self.watch.step(number, len(steps), TITLES[name], found is not None)
             if found is None:
                 found = step.work()
@@ -174,6 +176,11 @@ class _Study:
     @property
     def path(self) -> Path:
         return self.folder.path
+
+    def _check_length(self) -> None:
+        """Sessions that are all too long are told before the base model answers, which may take hours."""
+        if self.folder.done("training", self._training().inputs) is None:
+            check_length(self.path / SESSIONS, self.settings.training(), notify=self.watch.notify)
 
     def _held(self) -> frozenset[bytes]:
         if self.given is not None:

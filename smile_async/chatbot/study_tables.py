@@ -65,7 +65,7 @@ def made_of(report: Mapping[str, Any]) -> Rows:
 
 def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     """What a reader must know before believing the table."""
-    steps, found = report["steps"], []
+    steps, settings, found = report["steps"], report["settings"], []
     if "metrics" in steps:
         found.append(
             "95 % intervals of a bootstrap over cases; + above, - below the first system: the interval of the"
@@ -81,9 +81,15 @@ def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
             found.append(
                 f"{cases['cases']:,} cases show that the way runs, and nothing about a counselor; the paper has 1,539."
             )
-    if (trained := steps.get("training")) and trained["steps"] < FEW_UPDATES:
+    trained = steps.get("training")
+    if trained and trained["steps"] < FEW_UPDATES:
         found.append(
             f"{trained['steps']} updates are next to no training: the first, in the warm-up, has a learning rate of 0."
+        )
+    if trained and trained["too_long"]:
+        found.append(
+            f"{trained['too_long']:,} sessions were left out of training and validation: longer than"
+            f" {settings['max_length']:,} tokens without any history."
         )
     if why := steps.get("ballots", {}).get("why"):
         found.append(f"No ballots were drawn: {why}.")

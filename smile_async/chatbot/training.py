@@ -8,7 +8,7 @@ it runs, and at the end `adapter/` (safetensors, with the tokenizer and its chat
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from smile_async.chatbot.base_model import (
     require_training,
 )
 from smile_async.chatbot.session_files import drawn_sessions, session_parts
+from smile_async.chatbot.sessions import shortest
 from smile_async.chatbot.token_rows import TokenRows, token_rows
 from smile_async.errors import RunInUseError, RunMismatchError, UsageError
 from smile_async.filing import whole_file
@@ -122,12 +123,44 @@ def train(
         base = base_folder(settings.base, notify=notify)
         tokenizer = load_tokenizer(base, trust_remote_code=settings.trust_remote_code)
         tokens = ChatTokens(tokenizer)
+        _check_length(train_file, validation_file, tokens, settings)
         learnt, held = (_rows(file, tokens, settings) for file in (train_file, validation_file))
-        if not len(learnt):
-            raise UsageError(f"{train_file} holds no session of {settings.max_length} tokens or fewer.",
-                             hint="Raise --max-length, or make sessions of this corpus: smile sft.")  # fmt: skip
+        if held.too_long and not len(held):
+            notify(f"No validation loss: {validation_file} has no session of {settings.max_length:,} tokens or fewer.")
         trainer = _trainer(base, tokenizer, learnt, held, folder, settings, on_point)
         return _run(trainer, tokenizer, learnt, held, folder, settings)
+
+
+def check_length(
+    sessions: str | Path, settings: TrainingSettings, *, notify: Callable[[str], None] = lambda _text: None
+) -> None:
+    """Raises `UsageError` when all sessions that would be trained on are longer than `max_length`; says which length
+    would do. The base's tokenizer is loaded, no weights."""
+    require_training()
+    quiet_libraries()
+    base = base_folder(settings.base, notify=notify)
+    tokens = ChatTokens(load_tokenizer(base, trust_remote_code=settings.trust_remote_code))
+    _check_length(*session_parts(Path(sessions)), tokens, settings)
+
+
+def _check_length(file: Path, validation: Path | None, tokens: ChatTokens, settings: TrainingSettings) -> None:
+    def needed_by(part: Path | None) -> Iterator[int]:
+        for session in drawn_sessions(part, settings.limit, settings.seed) if part else ():
+            yield tokens.count(shortest(session.messages))
+
+    needed = []
+    for length in needed_by(file):
+        if length <= settings.max_length:
+            return
+        needed.append(length)
+    if not needed:
+        raise UsageError(f"{file} holds no session.", hint="Make some: smile sft CORPUS OUT.")
+    raise UsageError(
+        f"All {len(needed):,} sessions of {file} are longer than {settings.max_length:,} tokens, even with the last"
+        " client utterance alone for a history.",
+        hint=f"--max-length {min(needed)} is enough for the shortest, {max([*needed, *needed_by(validation)])} for all"
+        " (with no more history than that).",
+    )
 
 
 def is_first_process() -> bool:

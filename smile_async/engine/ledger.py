@@ -368,7 +368,7 @@ def _check_identity(connection: sqlite3.Connection, folder: Path, identity: Mapp
     if differing := differences(before, wanted):
         raise RunMismatchError(
             f"{folder} was started with other settings:\n    " + "\n    ".join(differing),
-            hint="Give the old settings again, or name another folder. (Dialogues go on with the old ones: `smile resume`.)",
+            hint="Give the old settings again (of dialogues: `smile resume`), or name another folder.",
         )
 
 

@@ -16,6 +16,7 @@ from smile_async.chatbot.sessions import (
     counted_sessions,
     legacy_sessions,
     sessions_of,
+    shortest,
     within,
 )
 from smile_async.corpus.formats import Record, RoleMap, paper_system_prompt
@@ -95,6 +96,17 @@ def test_tokens_are_saved_exchange_by_exchange_and_the_system_prompt_stays() -> 
     assert within(turns, 18, count) == turns
     assert within(turns, 17, count) == (turns[0], *turns[3:])  # 10 + 2 + 2
     assert within(turns, 13, count) is None
+
+
+def test_the_shortest_that_a_session_can_be_is_what_is_left_when_nothing_else_fits() -> None:
+    def count(said: Sequence[tuple[str, str]]) -> int:
+        return sum(len(text) for _, text in said)
+
+    even = (("system", "x"), ("user", "aa"), ("assistant", "bb"), ("user", "cc"), ("assistant", "dd"))
+    for turns in (even, even[:1] + even[2:]):  # the second as the authors' converter cuts
+        least = shortest(turns)
+        assert within(turns, count(least), count) == least
+        assert within(turns, count(least) - 1, count) is None
 
 
 def test_a_token_limit_asks_for_a_tokenizer_and_counts_what_fits_nowhere() -> None:
