@@ -9,6 +9,7 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import grouped, option, role_map
+from smile_async.cli.languages import system_prompt
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -39,9 +40,13 @@ class ModelFlags:
     base: Annotated[
         str | None, option(MODEL, "name, folder or GGUF file; small: the embedded one; paper: must be named")
     ] = None
-    system: Annotated[str, option(MODEL, "system prompt: paper-zh or paper-en (Figure 12), none, or a text")] = (
-        "paper-zh"
-    )
+    system: Annotated[
+        str,
+        option(
+            MODEL,
+            "system prompt: paper (default: Figure 12, in the corpus's language), paper-zh, paper-en, none, or a text",
+        ),
+    ] = "paper"
     lr: Annotated[float | None, option(MODEL, "highest learning rate; 1e-4 (Table 4)")] = None
     seed: Annotated[int | None, option(MODEL, "of all draws, of training and answers; 1234 (Table 4)")] = None
     precision: Annotated[str | None, option(MODEL, "auto (bf16 where the device has it), bf16, fp16 or fp32")] = None
@@ -117,8 +122,8 @@ def reproduce_chatbot(
     from smile_async.cli.watch import to_stderr
     from smile_async.corpora import open_corpus
 
-    settings = _settings(preset, size, model)
     opened = open_corpus(corpus or made_up_corpus(), roles=role_map(roles))
+    settings = _settings(preset, size, model, system_prompt(model.system, opened.language))
     report = carried_out(
         opened,
         out,
@@ -131,9 +136,8 @@ def reproduce_chatbot(
     raise typer.Exit(3 if report.unanswered else 0)
 
 
-def _settings(preset: str, size: SizeFlags, model: ModelFlags) -> "StudySettings":
+def _settings(preset: str, size: SizeFlags, model: ModelFlags, system: str | None) -> "StudySettings":
     from smile_async.chatbot.study_settings import study_settings
-    from smile_async.cli.training import system_prompt
 
     return study_settings(
         preset,  # type: ignore[arg-type]
@@ -148,7 +152,7 @@ def _settings(preset: str, size: SizeFlags, model: ModelFlags) -> "StudySettings
         max_tokens=size.max_tokens,
         learning_rate=model.lr,
         seed=model.seed,
-        system=system_prompt(model.system),
+        system=system,
         precision=model.precision,
         trust_remote_code=model.trust_remote_code,
     )

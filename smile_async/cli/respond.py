@@ -8,6 +8,7 @@ import typer
 
 from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
 from smile_async.cli.following import as_typed, follow_run
+from smile_async.cli.languages import system_prompt
 
 if TYPE_CHECKING:
     from smile_async.engine.run import RunReport
@@ -28,7 +29,11 @@ def respond(
     ] = "",
     system: Annotated[
         str | None,
-        typer.Option(help="system prompt for cases without one; paper-zh or paper-en: Figure 12", show_default=False),
+        typer.Option(
+            help="system prompt for cases without one: paper (Figure 12, in the cases' language), paper-zh, paper-en, "
+            "or a text; default none",
+            show_default=False,
+        ),
     ] = None,
     asking: AskFlags,
     limits: LimitFlags,
@@ -46,13 +51,14 @@ def respond(
     from smile_async.chatbot.respond import read_cases
     from smile_async.chatbot.respond import respond as answer_all
     from smile_async.cli.settings import endpoints_from, settings_from, task_options
-    from smile_async.corpus.formats import paper_system_prompt
+    from smile_async.corpus.language import letters_of
     from smile_async.tasks import Keeping
 
     settings = settings_from(output.config)
     at, options, given = endpoints_from(settings, asking), task_options(settings, asking, limits), read_cases(cases)
-    prompts = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
-    prompt = prompts[system]() if system in prompts else system
+    prompt = system_prompt(
+        system, lambda: letters_of(turn.content for case in given for turn in case.messages).language
+    )
 
     def running(seen: "Following") -> Awaitable["RunReport"]:
         return answer_all(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
@@ -12,6 +12,7 @@ import typer.core
 from smile_async.cli.figures import printable
 from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
 from smile_async.cli.following import Outcome, as_typed, follow_run
+from smile_async.cli.languages import check_language, language_for
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def annotate(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="a run, an export, a folder of SMILECHAT files")],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder for the labels", show_default=False)],
     *,
-    language: Annotated[str, typer.Option(help="of prompt and topics: zh or en")] = "zh",
+    language: Annotated[str | None, typer.Option(help="of prompt and topics: zh or en; default the corpus's")] = None,
     asking: AskFlags,
     limits: LimitFlags,
     again: CorpusFlags,
@@ -67,10 +68,10 @@ def annotate(
     from smile_async.corpora import open_corpus
     from smile_async.tasks import Keeping
 
-    if language not in ("zh", "en"):
-        raise typer.BadParameter(f"{language!r}: zh or en", param_hint="--language")
+    check_language(language)
     settings = settings_from(output.config)
     at, opened = endpoints_from(settings, asking), open_corpus(corpus)
+    spoken = language_for(opened, language)
     options = replace(task_options(settings, asking, limits), add_source=again.add)
 
     def running(seen: "Following") -> Awaitable["RunReport"]:
@@ -78,7 +79,7 @@ def annotate(
             opened,
             run,
             provider=at,
-            language=cast(Any, language),
+            language=spoken,
             roles=opened.roles,
             options=options,
             keeping=Keeping(command=as_typed(), source=str(corpus.absolute())),
