@@ -80,7 +80,9 @@ _MAY_CHANGE = frozenset({"checkpoint_steps"})  # all else shapes the adapter, or
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
     """How a training ended. Losses are nats a token of the counselor's words; the validation loss before and after is
-    None without a validation part. `shortened` and `too_long` count sessions cut to, or above, `max_length`."""
+    None without a validation part. Loss and `seconds` are those of all its stretches, where it was stopped; what was
+    done between the last checkpoint and a stop is done again, and counted once. `shortened` and `too_long` count
+    sessions cut to, or above, `max_length`."""
 
     folder: str
     adapter: str
@@ -296,7 +298,10 @@ def _run(
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     if trainer.is_world_process_zero():
         curve.rewind(folder / curve.PROGRESS, _step_of(checkpoint))
+    earlier = curve.seconds_of(curve.read_points(folder / curve.PROGRESS))
     ended = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    points = curve.read_points(folder / curve.PROGRESS)
+    loss = ended.training_loss if checkpoint is None else curve.mean_loss(points)  # the trainer forgets what was before
     final = _last_validation(trainer) if len(held) else None
     report = TrainingReport(
         folder=str(folder),
@@ -307,12 +312,12 @@ def _run(
         steps=trainer.state.global_step,
         precision=chosen_precision(settings.precision),
         trainable_parameters=sum(one.numel() for one in trainer.model.parameters() if one.requires_grad),
-        train_loss=round(ended.training_loss, 4),
+        train_loss=round(ended.training_loss if loss is None else loss, 4),
         validation_loss_before=_first_validation(folder),
         validation_loss=None if final is None else round(final, 4),
         shortened=learnt.shortened + held.shortened,
         too_long=learnt.too_long + held.too_long,
-        seconds=round(ended.metrics["train_runtime"], 1),
+        seconds=round(earlier + ended.metrics["train_runtime"], 1),
     )
     trainer.save_model(str(folder / ADAPTER))
     if trainer.is_world_process_zero():
@@ -347,6 +352,21 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end: the trainer's state is what it writes last."""
     found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return max(found, key=_step_of, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a training that was stopped goes on from."""
+
+    checkpoint: Path
+    step: int
+    steps: int
+
+
+def saved(out: Path) -> Saved | None:
+    """The last whole checkpoint of a training in `out` that is not at its end."""
+    found = last_checkpoint(out / CHECKPOINTS)
+    return None if found is None else Saved(found, _step_of(found), note_of(found, "trainer_state.json")["max_steps"])
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -9,6 +9,7 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import grouped, option, role_map
+from smile_async.cli.following import as_typed
 from smile_async.cli.languages import system_prompt
 from smile_async.cli.show import print_json
 
@@ -118,20 +119,26 @@ def reproduce_chatbot(
     from smile_async.chatbot.study import StudyWatch
     from smile_async.chatbot.study import reproduce_chatbot as carried_out
     from smile_async.chatbot.study_corpus import made_up_corpus
-    from smile_async.cli.training import tell_loss
+    from smile_async.cli.training import tell_loss, what_is_saved
     from smile_async.cli.watch import to_stderr
     from smile_async.corpora import open_corpus
 
     opened = open_corpus(corpus or made_up_corpus(), roles=role_map(roles))
     settings = _settings(preset, size, model, system_prompt(model.system, opened.language))
-    report = carried_out(
-        opened,
-        out,
-        settings,
-        cases=cases,
-        wishes=_wishes(settings, served, measures, until),
-        watch=StudyWatch(_tell_step, to_stderr, tell_loss),
-    )
+    try:
+        report = carried_out(
+            opened,
+            out,
+            settings,
+            cases=cases,
+            wishes=_wishes(settings, served, measures, until),
+            watch=StudyWatch(_tell_step, to_stderr, tell_loss),
+        )
+    except KeyboardInterrupt:
+        trains = (out / "training").exists() and not (out / "training/report.json").exists()
+        told = f" Of the training: {what_is_saved(out / 'training')}" if trains else ""
+        to_stderr(f"\nStopped: steps that are done stay so.{told}\nGo on with: {as_typed()}")
+        raise typer.Exit(130) from None
     print_json(report.as_json()) if json else _print(report)
     raise typer.Exit(3 if report.unanswered else 0)
 

@@ -9,6 +9,7 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import grouped, option, role_map
+from smile_async.cli.following import as_typed
 from smile_async.cli.languages import system_prompt
 from smile_async.cli.show import print_json
 
@@ -181,9 +182,25 @@ def train(
     named = asdict(lora) | asdict(steps) | {"base": base, "trust_remote_code": trust_remote_code}
     named["learning_rate"], named["gradient_checkpointing"] = named.pop("lr"), named.pop("checkpointing")
     settings = training.TrainingSettings(**named)
-    report = training.train(sessions, out, settings, notify=to_stderr, on_point=tell_loss)
+    try:
+        report = training.train(sessions, out, settings, notify=to_stderr, on_point=tell_loss)
+    except KeyboardInterrupt:
+        if training.is_first_process():
+            launched = "" if training.processes() == 1 else " under the same launcher"
+            to_stderr(f"\nStopped. {what_is_saved(out)}\nGo on with{launched}: {as_typed()}")
+        raise typer.Exit(130) from None
     if training.is_first_process():
         print_json(asdict(report)) if json else sys.stdout.write(_train_text(report))
+
+
+def what_is_saved(training: Path) -> str:
+    """Of a training that was stopped, for a person."""
+    from smile_async.chatbot.training import saved
+
+    found = saved(training)
+    if found is None:
+        return "There was no checkpoint yet (one comes every --checkpoint-steps updates): it will begin anew."
+    return f"Saved: update {found.step:,} of {found.steps:,}, in {found.checkpoint}."
 
 
 def tell_loss(point: "Point", steps: int, seconds_left: float | None) -> None:
