@@ -23,7 +23,7 @@ from smile_async.chatbot.curve import Notify
 from smile_async.chatbot.evaluation import Scorer, evaluate, read_answered
 from smile_async.chatbot.in_process import BATCH, InProcessModel
 from smile_async.chatbot.metrics import bert_score, require_metrics
-from smile_async.chatbot.respond import RESPONSES, SAMPLING, Case, read_cases, respond
+from smile_async.chatbot.respond import RESPONSES, SAMPLING, TRUNCATED, Case, read_cases, respond
 from smile_async.chatbot.session_files import TRAIN, VALIDATION, write_sessions
 from smile_async.chatbot.study_cases import (
     KeptRecords,
@@ -43,6 +43,7 @@ from smile_async.errors import StoppedError, UsageError
 from smile_async.filing import whole_file
 from smile_async.notes import Whom
 from smile_async.options import Options
+from smile_async.run_folder import read_status
 from smile_async.settings import Endpoint, Limits, Sampling
 from smile_async.study_folder import CHATBOT, StudyFolder, digest
 from smile_async.tasks import Following, Keeping
@@ -245,7 +246,8 @@ class _Study:
                 raise StoppedError(report.message, reason=report.reason, hint="The same command goes on.")
             counts = report.counts
             answered = {"answered": counts.accepted, "set_aside": counts.set_aside, "reasons": dict(counts.reasons)}
-            return answered | {"by": who["model"], "served": served is not None}
+            cut = read_status(self.path / ANSWERS / name).remarks.flags.get(TRUNCATED, 0)
+            return answered | {"truncated": cut, "by": who["model"], "served": served is not None}
 
         return _Step(self._digests(CASES) | {"who": who}, (f"{ANSWERS}/{name}/{RESPONSES}",), work)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
-from smile_async.cli.following import as_typed, follow_run
+from smile_async.cli.following import Outcome, as_typed, follow_run
 from smile_async.cli.languages import system_prompt
 
 if TYPE_CHECKING:
@@ -72,4 +72,19 @@ def respond(
             following=seen,
         )
 
-    follow_run(running, f"smile respond {cases} -> {run}", run, output, observers, again=again.retry)
+    follow_run(
+        running, f"smile respond {cases} -> {run}", run, output, observers, again=again.retry,
+        outcome=lambda: _outcome(run),
+    )  # fmt: skip
+
+
+def _outcome(run: Path) -> Outcome:
+    """How many answers are not whole: they count as accepted."""
+    from smile_async.chatbot.respond import TRUNCATED
+    from smile_async.run_folder import read_status
+
+    cut = read_status(run).remarks.flags.get(TRUNCATED, 0)
+    lines = (
+        [f"cut off    {cut:,} of the accepted, at their length limit: more --max-tokens in a new RUN"] if cut else []
+    )
+    return lines, {"truncated": cut}

@@ -368,7 +368,7 @@ def _check_identity(connection: sqlite3.Connection, folder: Path, identity: Mapp
     if differing := differences(before, wanted):
         raise RunMismatchError(
             f"{folder} was started with other settings:\n    " + "\n    ".join(differing),
-            hint="Give the old settings again (of dialogues: `smile resume`), or name another folder.",
+            hint="Go on with the old settings (`smile resume`), or start another run folder.",
         )
 
 

@@ -160,6 +160,18 @@ def test_sessions_that_were_too_long_are_told_under_the_table() -> None:
     assert note.startswith("3 sessions were left out of training and validation: longer than 64 tokens")
 
 
+def test_answers_that_were_cut_off_or_read_the_same_are_told_under_the_table() -> None:
+    steps = {
+        "baseline": {"truncated": 7},
+        "fine-tuned": {"truncated": 0},
+        "ballots": {"cases": 8, "identical_pairs": 2},
+    }
+    assert study_tables.notes({"steps": steps, "settings": {"max_tokens": 96}}) == (
+        "On the ballots 2 pairs of responses read the same: raters can but guess there.",
+        "Answers that were cut off after 96 tokens (--max-tokens): 7 of the baseline.",
+    )
+
+
 SMALL = ("--count", "3", "--sessions", "8", "--max-tokens", "8", "--precision", "fp32")
 """8 sessions in updates of 4, twice: 4 updates, a checkpoint after the second."""
 
