@@ -66,12 +66,13 @@ def made_of(report: Mapping[str, Any]) -> Rows:
 def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     """What a reader must know before believing the table."""
     steps, settings = report["steps"], report["settings"]
-    intervals = (
-        "95 % intervals of a bootstrap over cases; + above, - below the first system: the interval of the difference,"
-        " case by case, is beside 0."
+    metrics = steps.get("metrics")
+    intervals = metrics and (
+        f"Tokens are {metrics['tokens']}. 95 % intervals of a bootstrap over cases; + above, - below the first system:"
+        " the interval of the difference, case by case, is beside 0."
     )
     return (
-        *([intervals] if "metrics" in steps else []),
+        *([intervals] if intervals else []),
         *_on_cases_and_training(steps, settings),
         *_on_answers_and_ballots(steps, settings),
     )
