@@ -129,7 +129,10 @@ def bert_score(
 
     A text without tokens has 0.
     """
+    from smile_async.chatbot.base_model import quiet_libraries
+
     scorer = _part("bert_score", "train").BERTScorer
+    quiet_libraries()
     try:
         config = _part("transformers", "train").AutoConfig.from_pretrained(encoder)
     except (OSError, ValueError) as error:

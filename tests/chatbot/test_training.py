@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import threading
 from pathlib import Path
@@ -267,6 +268,20 @@ def test_a_base_that_is_none_is_said_so(base: str, told: str, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=told):
         base_folder(base)
+
+
+def test_a_base_that_has_to_be_fetched_is_told_in_one_line_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smile_async.chatbot.base_model import base_folder, quiet_libraries
+
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    assert base_folder("nobody/no-such-model", notify=told.append) == "nobody/no-such-model"
+    assert len(told) == 1
+    assert "Fetching nobody/no-such-model" in told[0]
+    quiet_libraries()
+    assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)  # "Retrying in 1s", ...
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
