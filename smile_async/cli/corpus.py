@@ -160,16 +160,8 @@ def export(
     from smile_async.corpora import open_corpus
     from smile_async.corpus.formats import CorpusFormat, write_corpus
 
-    formats = (*get_args(CorpusFormat), "hf")
-    kind = _one_of(format, "--format", formats)
-    given = [name for name, value in asdict(dataset).items() if value is not None]
-    if given and kind != "hf":
-        raise typer.BadParameter(f"belongs to --format hf, not {format}", param_hint=f"--{given[0]}")
-    unused = {"--system": system is not None and kind in PLAIN, "--topics": topics is not None and kind == "smilechat"}
-    if flag := next((name for name, is_unused in unused.items() if is_unused), None):
-        raise typer.BadParameter(
-            f"--format {kind} has no place for it; see --help for those that have", param_hint=flag
-        )
+    kind = _one_of(format, "--format", (*get_args(CorpusFormat), "hf"))
+    _check_place(kind, dataset, system=system is not None, topics=topics is not None)
     opened = open_corpus(corpus, roles=role_map(roles))
     prompt = system_prompt(system, opened.language)
     if topics is not None:
@@ -182,6 +174,18 @@ def export(
         print_json({"out": str(out), "format": format, **asdict(report)})
     else:
         sys.stdout.write(_exported(out, format, report))
+
+
+def _check_place(kind: str, dataset: DatasetFlags, *, system: bool, topics: bool) -> None:
+    """A flag that the format has no place for is refused, not ignored."""
+    given = [name for name, value in asdict(dataset).items() if value is not None]
+    if given and kind != "hf":
+        raise typer.BadParameter(f"belongs to --format hf, not {kind}", param_hint=f"--{given[0]}")
+    unused = {"--system": system and kind in PLAIN, "--topics": topics and kind == "smilechat"}
+    if flag := next((name for name, is_unused in unused.items() if is_unused), None):
+        raise typer.BadParameter(
+            f"--format {kind} has no place for it; see --help for those that have", param_hint=flag
+        )
 
 
 def _labelled(opened: "Corpus", topics: Path) -> "Corpus":

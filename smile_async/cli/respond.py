@@ -1,18 +1,15 @@
 """smile respond: a model's answers to test cases."""
 
-from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
-from smile_async.cli.following import Outcome, as_typed, follow_run
+from smile_async.cli.following import Outcome, follow_run
 from smile_async.cli.languages import system_prompt
-
-if TYPE_CHECKING:
-    from smile_async.engine.run import RunReport
-    from smile_async.tasks import Following
+from smile_async.cli.task_call import task_call
 
 
 def register(app: typer.Typer) -> None:
@@ -50,32 +47,22 @@ def respond(
     """
     from smile_async.chatbot.respond import read_cases
     from smile_async.chatbot.respond import respond as answer_all
-    from smile_async.cli.settings import endpoints_from, settings_from, task_options
     from smile_async.corpus.language import letters_of
-    from smile_async.tasks import Keeping
 
-    settings = settings_from(output.config)
-    at, options, given = endpoints_from(settings, asking), task_options(settings, asking, limits), read_cases(cases)
+    call, given = task_call(cases, asking, limits, output), read_cases(cases)
+    call["keeping"] = replace(call["keeping"], expected=len(given))
     prompt = system_prompt(
         system, lambda: letters_of(turn.content for case in given for turn in case.messages).language
     )
-
-    def running(seen: "Following") -> Awaitable["RunReport"]:
-        return answer_all(
-            given,
-            run,
-            provider=at,
-            name=name,
-            system=prompt,
-            options=options,
-            keeping=Keeping(command=as_typed(), source=str(cases.absolute()), expected=len(given)),
-            following=seen,
-        )
-
     follow_run(
-        running, f"smile respond {cases} -> {run}", run, output, observers, again=again.retry,
+        lambda seen: answer_all(given, run, **call, name=name, system=prompt, following=seen),
+        f"smile respond {cases} -> {run}",
+        run,
+        output,
+        observers,
+        again=again.retry,
         outcome=lambda: _outcome(run),
-    )  # fmt: skip
+    )
 
 
 def _outcome(run: Path) -> Outcome:

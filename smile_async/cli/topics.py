@@ -1,8 +1,6 @@
 """smile topics: have a corpus's dialogues labelled, and see which topics it has."""
 
 import sys
-from collections.abc import Awaitable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +9,13 @@ import typer.core
 
 from smile_async.cli.figures import printable
 from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
-from smile_async.cli.following import Outcome, as_typed, follow_run
+from smile_async.cli.following import Outcome, follow_run
 from smile_async.cli.languages import check_language, language_for
 from smile_async.cli.show import print_json
+from smile_async.cli.task_call import task_call
 
 if TYPE_CHECKING:
     from smile_async.analysis.topic_entropy import TopicTable
-    from smile_async.engine.run import RunReport
-    from smile_async.tasks import Following
 
 HELP = """The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).
 
@@ -64,32 +61,21 @@ def annotate(
     Temperature 0.7 and top_p 0.8, as in the paper, unless others are given.
     """
     from smile_async.analysis.topics import annotate_topics
-    from smile_async.cli.settings import endpoints_from, settings_from, task_options
     from smile_async.corpora import open_corpus
-    from smile_async.tasks import Keeping
 
     check_language(language)
-    settings = settings_from(output.config)
-    at, opened = endpoints_from(settings, asking), open_corpus(corpus)
+    call = task_call(corpus, asking, limits, output, add=again.add)
+    opened = open_corpus(corpus)
     spoken = language_for(opened, language)
-    options = replace(task_options(settings, asking, limits), add_source=again.add)
-
-    def running(seen: "Following") -> Awaitable["RunReport"]:
-        return annotate_topics(
-            opened,
-            run,
-            provider=at,
-            language=spoken,
-            roles=opened.roles,
-            options=options,
-            keeping=Keeping(command=as_typed(), source=str(corpus.absolute())),
-            following=seen,
-        )
-
     follow_run(
-        running, f"smile topics annotate {corpus} -> {run}", run, output, observers, again=again.retry,
+        lambda seen: annotate_topics(opened, run, **call, language=spoken, roles=opened.roles, following=seen),
+        f"smile topics annotate {corpus} -> {run}",
+        run,
+        output,
+        observers,
+        again=again.retry,
         outcome=lambda: _outcome(run),
-    )  # fmt: skip
+    )
 
 
 @grouped
