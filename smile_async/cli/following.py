@@ -17,7 +17,8 @@ from smile_async.cli.show import print_json
 from smile_async.errors import SmileError
 
 if TYPE_CHECKING:
-    from smile_async.engine.run import RunReport, StopSwitch
+    from smile_async.engine.run import RunReport
+    from smile_async.engine.switch import StopSwitch
     from smile_async.tasks import Following
 
 _RESUME = re.compile("`smile resume[^`]*`")
@@ -41,7 +42,7 @@ def follow_run(
     from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
     from smile_async.cli.watch import watching
-    from smile_async.engine.run import StopSwitch
+    from smile_async.engine.switch import StopSwitch
     from smile_async.run_folder import read_status
     from smile_async.tasks import Following
 
