@@ -10,6 +10,7 @@ Pure: the caller hands in the times.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,8 +18,9 @@ from itertools import pairwise
 from smile_async.engine.admitted import Admitted
 
 AT_ONCE = 0.03  # seconds by which requests may be later at the server than others that left with them
-INEXACT = 100  # of so many one may have been counted on the other side of the beginning
+INEXACT = 100  # of so many, or fewer, one may have been counted on the other side of the beginning
 CHANCE = 0.1  # that as many spells agree so well, whatever the reason of each
+LOOKS = 24  # beginnings that are tried in each stretch of time where they may be
 LONG = 6.0  # seconds: a dry spell that alone says something
 MOSTLY = 0.75  # of what may have been counted must have been, whenever the counter began
 LEAST = 4  # requests a window: fewer are no count
@@ -41,64 +43,92 @@ class Counter:
 
 
 def find_counter(spells: Sequence[Dry], log: Admitted, periods: Sequence[float]) -> Counter | None:
-    """The counter that the spells agree on, the oldest of them first; None if there is no such one.
+    """The counter that the spells agree on, the oldest of them first; None if there is no such one. Of several the
+    one that allows most: if it is too much, that will soon be seen.
 
     `log` knows what was admitted since the first of them at least, and before it for a period.
     """
     if len(spells) < 2:
         return None
     ends = [log.next_after(spell.last) for spell in spells]
-    counters = [
-        (chance, Counter(limit, period))
-        for period in periods
-        for limit, chance in _fitting(spells, ends, log, period)
-        if chance * len(periods) * len(spells) < CHANCE
-    ]
-    return min(counters, key=lambda found: (found[0], -found[1].period))[1] if counters else None
+    found = [fit for period in periods for fit in _fitting(spells, ends, log, period)]
+    found += _sliding(spells, ends, log, periods)
+    counters = [counter for counter, chance in found if chance * len(periods) < CHANCE]
+    return max(counters, key=lambda counter: counter.limit / counter.period, default=None)
 
 
 def guess_counter(spell: Dry, log: Admitted, periods: Sequence[float]) -> Counter | None:
-    """What one long dry spell, which is over, suggests: the shortest period in which all that had been admitted before
-    is likely to have been counted."""
+    """What one long dry spell, which is over, suggests: the shortest period that explains it, by a counter that begins
+    anew on the clock or by a sliding one."""
     end = log.next_after(spell.last)
     if spell.last - spell.first < LONG or math.isinf(end):
         return None
+    total = log.until(spell.first)
     for period in periods:
-        least, most = spell.last - period, min(end, spell.last + period) - period  # when it had begun
-        total = log.until(spell.first)
-        limit = total - log.until(least)
-        if limit >= LEAST and total - log.until(most) >= MOSTLY * limit:
-            return Counter(limit, period)
+        since = [total - log.until(at - period) for at in (spell.first, spell.last, (spell.last + end) / 2, end)]
+        full, still, middle, left = since
+        if still >= LEAST and left >= MOSTLY * still and spell.last - period < spell.first:
+            return Counter(middle, period)  # most of it had been admitted since it began, whenever that was
+        if full >= LEAST and still >= full - max(1, full // INEXACT) and left < full:
+            return Counter(full, period)
     return None
+
+
+def _sliding(
+    spells: Sequence[Dry], ends: Sequence[float], log: Admitted, periods: Sequence[float]
+) -> Iterator[tuple[Counter, float]]:
+    """Limits of any so many seconds that explain all spells, and the chance that they agree so well by accident."""
+    found = []
+    for period in periods:
+        counts = [log.within(period, spell.first) for spell in spells]
+        least, most = min(counts), max(counts)
+        inexact = max(1, most // INEXACT)
+        fits = least >= LEAST and most - least <= inexact
+        if fits and all(
+            log.within(period, spell.last) >= least - inexact and (math.isinf(end) or log.within(period, end) <= most)
+            for spell, end in zip(spells, ends, strict=True)
+        ):
+            found.append((most + inexact, _alike(counts), Counter(most, period)))
+        else:
+            found.append((sys.maxsize, 1.0, None))
+    exceeded = log.exceeded([limit for limit, _, _ in found], -math.inf)
+    yield from [
+        (counter, chance) for (_, chance, counter), over in zip(found, exceeded, strict=True) if counter and not over
+    ]
+
+
+def _alike(counts: Sequence[int]) -> float:
+    """The chance that so many counts are so nearly the same."""
+    return min(1.0, (2 * (max(counts) - min(counts)) + 1) / max(counts)) ** (len(counts) - 1)
 
 
 def _fitting(
     spells: Sequence[Dry], ends: Sequence[float], log: Admitted, period: float
-) -> Iterator[tuple[int, float]]:
-    """Limits that explain all spells, and the chance that they agree so well by accident."""
+) -> Iterator[tuple[Counter, float]]:
+    """Limits of a counter that begins anew, which explain all spells, and the chance that they agree by accident."""
     if any(spell.last - spell.first > period for spell in spells):
         return
     gaps = [(spell.last, min(end, spell.last + period)) for spell, end in zip(spells, ends, strict=True)]
-    luck = math.prod(sorted((end - last + AT_ONCE) / period for last, end in gaps)[1:])  # the first gap is free
-    for began in _beginnings(gaps, period):
+    luck = math.prod(sorted([min(1.0, (end - last + AT_ONCE) / period) for last, end in gaps])[1:])  # one is free
+    beginnings = _beginnings(gaps, period)
+    for began in beginnings:
         counts = [_since_beginning(spell, log, began, period) for spell in spells]
         least, most = min(counts), max(counts)
-        inexact = most // INEXACT
-        if least < LEAST or most - least > inexact or _exceeded(log, began, period, most + inexact):
-            continue
-        alike = min(1.0, (2 * inexact + 1) / most)
-        yield most, luck * alike ** (len(spells) - 1)
+        inexact = max(1, most // INEXACT)
+        if least >= LEAST and most - least <= inexact and not _exceeded(log, began, period, most + inexact):
+            yield Counter(most, period), luck * _alike(counts) * len(beginnings)
 
 
-def _beginnings(gaps: Sequence[tuple[float, float]], period: float) -> Iterator[float]:
-    """Times that lie, a number of periods away, in every gap: the middle of what is left of each."""
+def _beginnings(gaps: Sequence[tuple[float, float]], period: float) -> list[float]:
+    """Times that lie, a number of periods away, in every gap: some of each stretch that is left."""
     edges = sorted({edge % period for gap in gaps for edge in gap})
-    if not edges:
-        return
+    found = []
     for before, after in pairwise([*edges, edges[0] + period]):
         middle = (before + after) / 2
         if all((middle - last) % period <= end - last for last, end in gaps):
-            yield from (middle, before + AT_ONCE / 2, after - AT_ONCE / 2) if after - before > AT_ONCE else (middle,)
+            looks = min(LOOKS, 1 + int((after - before) / AT_ONCE))
+            found += [before + (after - before) * (number + 0.5) / looks for number in range(looks)]
+    return found
 
 
 def _since_beginning(spell: Dry, log: Admitted, began: float, period: float) -> int:

@@ -93,6 +93,7 @@ class _Found:
     tried: bool = False
     since: int = 0  # requests since it was last changed
     strikes: int = 0  # single refusals of a try
+    exact: int = 0  # that was counted
 
 
 @dataclass(slots=True)
@@ -293,13 +294,15 @@ class FoundLimits:
     def _count(self) -> Finding | None:
         """A counter that begins anew on the clock explains what was refused, and is not what was found already."""
         counter, found, quiet = find_counter(self._spells, self._log, PERIODS), self._found, QUIET_EXACT
-        if counter is None and found is None:
-            counter, quiet = guess_counter(self._spells[-1], self._log, PERIODS), QUIET
+        spell = self._spells[-1]
+        if counter is None and (found is None or found.period < spell.last - spell.first):
+            counter, quiet = guess_counter(spell, self._log, PERIODS), QUIET
         if counter is None or (found is not None and found.kind == "window" and _alike(found, counter)):
             return None
         self._found = _Found("window", counter.limit, counter.period, quiet=quiet)
+        self._found.exact = counter.limit if quiet == QUIET_EXACT else 0
         self._in_vain = 0
-        return Finding("window", counter.limit, counter.period, since=self._spells[-1].last)
+        return Finding("window", counter.limit, counter.period, since=spell.last)
 
     def _explain(self) -> Finding | None:
         """What the refusals have in common and the admitted had not; the rate between the last two, where there is no
@@ -377,6 +380,8 @@ class FoundLimits:
             ):  # the bucket was empty at both: so much it lets through
                 found.limit = min(found.limit, max(rate * MARGIN * found.period, found.limit * CUT))
             found.tried, found.step = False, STEP
+            if found.exact:
+                found.limit = min(found.limit, found.exact)
             return Finding("window", found.limit, found.period)
         self._in_vain += 1
         if self._in_vain >= self._senseless and not self.at_random:
