@@ -19,10 +19,10 @@ from smile_async.engine.admitted import Admitted
 
 AT_ONCE = 0.03  # seconds by which requests may be later at the server than others that left with them
 INEXACT = 100  # of so many, or fewer, one may have been counted on the other side of the beginning
-CHANCE = 0.1  # that as many spells agree so well, whatever the reason of each
+CHANCE = 0.25  # that as many spells agree so well, whatever the reason of each
 LOOKS = 24  # beginnings that are tried in each stretch of time where they may be
 LONG = 6.0  # seconds: a dry spell that alone says something
-MOSTLY = 0.75  # of what may have been counted must have been, whenever the counter began
+MOSTLY = 0.5  # of what may have been counted must have been, whenever the counter began
 LEAST = 4  # requests a window: fewer are no count
 
 
@@ -51,7 +51,7 @@ def find_counter(spells: Sequence[Dry], log: Admitted, periods: Sequence[float])
     if len(spells) < 2:
         return None
     ends = [log.next_after(spell.last) for spell in spells]
-    found = [fit for period in periods for fit in _fitting(spells, ends, log, period)]
+    found = [fit for period in periods if (fit := _fitting(spells, ends, log, period)) is not None]
     found += _sliding(spells, ends, log, periods)
     counters = [counter for counter, chance in found if chance * len(periods) < CHANCE]
     return max(counters, key=lambda counter: counter.limit / counter.period, default=None)
@@ -88,7 +88,7 @@ def _sliding(
             log.within(period, spell.last) >= least - inexact and (math.isinf(end) or log.within(period, end) <= most)
             for spell, end in zip(spells, ends, strict=True)
         ):
-            found.append((most + inexact, _alike(counts), Counter(most, period)))
+            found.append((most + inexact, _alike(counts), Counter(least, period)))
         else:
             found.append((sys.maxsize, 1.0, None))
     exceeded = log.exceeded([limit for limit, _, _ in found], -math.inf)
@@ -104,19 +104,20 @@ def _alike(counts: Sequence[int]) -> float:
 
 def _fitting(
     spells: Sequence[Dry], ends: Sequence[float], log: Admitted, period: float
-) -> Iterator[tuple[Counter, float]]:
-    """Limits of a counter that begins anew, which explain all spells, and the chance that they agree by accident."""
+) -> tuple[Counter, float] | None:
+    """A counter that begins anew and explains all spells, and the chance that they agree by accident."""
     if any(spell.last - spell.first > period for spell in spells):
-        return
+        return None
     gaps = [(spell.last, min(end, spell.last + period)) for spell, end in zip(spells, ends, strict=True)]
     luck = math.prod(sorted([min(1.0, (end - last + AT_ONCE) / period) for last, end in gaps])[1:])  # one is free
-    beginnings = _beginnings(gaps, period)
+    beginnings, found = _beginnings(gaps, period), []
     for began in beginnings:
         counts = [_since_beginning(spell, log, began, period) for spell in spells]
         least, most = min(counts), max(counts)
         inexact = max(1, most // INEXACT)
         if least >= LEAST and most - least <= inexact and not _exceeded(log, began, period, most + inexact):
-            yield Counter(most, period), luck * _alike(counts) * len(beginnings)
+            found.append((Counter(least, period), luck * _alike(counts) * len(beginnings)))
+    return min(found, key=lambda fit: fit[1], default=None)
 
 
 def _beginnings(gaps: Sequence[tuple[float, float]], period: float) -> list[float]:

@@ -43,6 +43,7 @@ QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is 
 QUIET_EXACT = 300.0  # of a count that was exact: there is little to be found above it
 SPELLS = 12  # dry ones that are compared
 ROUNDED = 1.1  # seconds: a server that tells a wait rounds it up
+LOWEST = 0.95  # of a count: so far below it is tried what keeps the server from refusing
 SAME = 0.02  # of a limit: two that differ by less are one
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
 CLOSE, TOGETHER = 4, 8  # so many refused of so many that left one after the other: no chance
@@ -386,7 +387,7 @@ class FoundLimits:
         self._in_vain += 1
         if self._in_vain >= self._senseless and not self.at_random:
             return self._give_up()
-        if since >= HOLDS:  # it has been true for long
+        if since >= HOLDS or (found.exact and found.limit > found.exact * LOWEST):  # it has been true for long, or counted
             found.limit = max(found.limit * MARGIN, 1.0)
             return Finding("window" if found.period else "places", found.limit, found.period)
         finding = self._explain()
