@@ -19,7 +19,7 @@ from smile_async.engine.admitted import Admitted
 
 AT_ONCE = 0.03  # seconds by which requests may be later at the server than others that left with them
 INEXACT = 100  # of so many, or fewer, one may have been counted on the other side of the beginning
-CHANCE = 0.25  # that as many spells agree so well, whatever the reason of each
+CHANCE = 0.15  # that as many spells agree so well, whatever the reason of each
 LOOKS = 24  # beginnings that are tried in each stretch of time where they may be
 LONG = 6.0  # seconds: a dry spell that alone says something
 MOSTLY = 0.5  # of what may have been counted must have been, whenever the counter began
@@ -79,6 +79,7 @@ def _sliding(
 ) -> Iterator[tuple[Counter, float]]:
     """Limits of any so many seconds that explain all spells, and the chance that they agree so well by accident."""
     found = []
+    between = [log.until(after.first) - log.until(before.first) for before, after in pairwise(spells)]
     for period in periods:
         counts = [log.within(period, spell.first) for spell in spells]
         least, most = min(counts), max(counts)
@@ -88,7 +89,7 @@ def _sliding(
             log.within(period, spell.last) >= least - inexact and (math.isinf(end) or log.within(period, end) <= most)
             for spell, end in zip(spells, ends, strict=True)
         ):
-            found.append((most + inexact, _alike(counts), Counter(least, period)))
+            found.append((most + inexact, _alike(counts, between), Counter(least, period)))
         else:
             found.append((sys.maxsize, 1.0, None))
     exceeded = log.exceeded([limit for limit, _, _ in found], -math.inf)
@@ -97,9 +98,11 @@ def _sliding(
     ]
 
 
-def _alike(counts: Sequence[int]) -> float:
-    """The chance that so many counts are so nearly the same."""
-    return min(1.0, (2 * (max(counts) - min(counts)) + 1) / max(counts)) ** (len(counts) - 1)
+def _alike(counts: Sequence[int], between: Sequence[int]) -> float:
+    """The chance that so many counts are so nearly the same; of each less than it counts, where little was admitted
+    `between` them."""
+    most, spread = max(counts), max(counts) - min(counts)
+    return math.prod([min(1.0, (2 * spread + 1) / max(1, min(most, new))) for new in between])
 
 
 def _fitting(
@@ -111,12 +114,13 @@ def _fitting(
     gaps = [(spell.last, min(end, spell.last + period)) for spell, end in zip(spells, ends, strict=True)]
     luck = math.prod(sorted([min(1.0, (end - last + AT_ONCE) / period) for last, end in gaps])[1:])  # one is free
     beginnings, found = _beginnings(gaps, period), []
+    between = [log.until(after.first) - log.until(before.first) for before, after in pairwise(spells)]
     for began in beginnings:
         counts = [_since_beginning(spell, log, began, period) for spell in spells]
         least, most = min(counts), max(counts)
         inexact = max(1, most // INEXACT)
         if least >= LEAST and most - least <= inexact and not _exceeded(log, began, period, most + inexact):
-            found.append((Counter(least, period), luck * _alike(counts) * len(beginnings)))
+            found.append((Counter(least, period), luck * _alike(counts, between) * len(beginnings)))
     return min(found, key=lambda fit: fit[1], default=None)
 
 

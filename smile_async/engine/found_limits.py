@@ -196,8 +196,10 @@ class FoundLimits:
             if self._open is not None:  # of the first that was refused: the others had left after it
                 self._open.in_flight = min(self._open.in_flight, in_flight)
                 self._open.others.append(sent.at)
+            if (fresh or told) and self._ramp_from is not None:  # everybody waits longer than the first one said
+                self._ramp_from = max(self._ramp_from, now + hold)
             return
-        if self.at_random and single and self._is_chance():
+        if self.at_random and single and self._is_chance(in_flight):
             return
         self._open = _Refusal(sent.at, in_flight, now + hold - ROUNDED if told else -math.inf)
         found = self._found
@@ -234,9 +236,14 @@ class FoundLimits:
     def _is_single(self, number: int) -> bool:
         return sum([number - other < TOGETHER for other in self._lately]) < CLOSE - 1
 
-    def _is_chance(self) -> bool:
+    def _is_chance(self, in_flight: int) -> bool:
         """Whether a single refusal of a server that refuses at random says nothing of limits."""
         found = self._found
+        if found is not None and found.kind == "places" and in_flight >= found.limit:
+            found.strikes += 1
+            if found.strikes >= 2:  # more were in flight than it holds, as far as is known
+                found.strikes = 0
+                return False
         if found is not None and found.tried:
             found.strikes += 1
             expected = self._share * found.since
