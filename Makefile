@@ -43,7 +43,7 @@ format: $(VENV)/.dev  ## put the sources in order
 bench: $(VENV)/.dev  ## speed and memory beside a bare aiohttp loop, use of a quota (25 minutes; ROWS=55165 for the full size)
 	$(BIN)/python benchmarks/throughput.py --rows $(ROWS) --in-flight 64 512 4000 --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/throughput.py --rows $(ROWS) --rounds $(ROUNDS) --uvloop
-	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/limits.py --requests 6000 --tokens 3000000
 	$(BIN)/python benchmarks/limits.py --unknown --windows 3
 
 bench-peers: $(VENV)/.dev  ## the same work by other systems, each in an environment of its own (downloads, half an hour)

@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, Usage
-from smile_async.engine.run import StopSwitch, run
+from smile_async.engine.run import run
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Task
 from smile_async.simulate.limits import SlidingWindow, TokenBucket
 from smile_async.testing import run_virtual

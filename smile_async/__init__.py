@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from smile_async.corpus.statistics import corpus_statistics
     from smile_async.dialogue.model import Dialogue, QAPair, Utterance
     from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request, Usage
-    from smile_async.engine.run import RunReport, StopSwitch, run
+    from smile_async.engine.run import RunReport, run
+    from smile_async.engine.switch import StopSwitch
     from smile_async.engine.task import Accepted, Provider, Rejected, Task
     from smile_async.errors import SmileError
     from smile_async.options import Options
@@ -29,7 +30,8 @@ _HOMES = {
     "smile_async.corpus.statistics": ("corpus_statistics",),
     "smile_async.dialogue.model": ("Dialogue", "QAPair", "Utterance"),
     "smile_async.engine.job": ("Failure", "FailureKind", "Message", "Reply", "Request", "Usage"),
-    "smile_async.engine.run": ("RunReport", "StopSwitch", "run"),
+    "smile_async.engine.run": ("RunReport", "run"),
+    "smile_async.engine.switch": ("StopSwitch",),
     "smile_async.engine.task": ("Accepted", "Provider", "Rejected", "Task"),
     "smile_async.errors": ("SmileError",),
     "smile_async.options": ("Options",),

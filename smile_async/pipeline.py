@@ -13,7 +13,8 @@ from smile_async.engine.events import Listener
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge
-from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.engine.run import RunReport
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Provider, Task
 from smile_async.errors import RunMismatchError, RunNotFoundError
 from smile_async.kinship import own_rows

@@ -16,7 +16,8 @@ from smile_async.engine.events import Event, Listener, RunStarted
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge
-from smile_async.engine.run import RunReport, StopSwitch, run
+from smile_async.engine.run import RunReport, run
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Item, Task, Value
 from smile_async.errors import RunMismatchError
 from smile_async.notes import Whom, endpoint_notes

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from smile_async.engine.job import Reply, Request
-from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.engine.run import RunReport
+from smile_async.engine.switch import StopSwitch
 from smile_async.kinship import OtherSourceError
 from smile_async.options import Options
 from smile_async.pipeline import generate_corpus, resume_corpus

@@ -12,7 +12,8 @@ import pytest
 
 from smile_async.engine.events import RunStarted
 from smile_async.engine.job import FailureKind, Message, Reply, Request
-from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.engine.run import RunReport
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Rejected, Task
 from smile_async.errors import RunMismatchError, SettingsError
 from smile_async.options import Options

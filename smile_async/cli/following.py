@@ -15,7 +15,8 @@ from smile_async.cli.show import print_json
 from smile_async.errors import SmileError
 
 if TYPE_CHECKING:
-    from smile_async.engine.run import RunReport, StopSwitch
+    from smile_async.engine.run import RunReport
+    from smile_async.engine.switch import StopSwitch
     from smile_async.tasks import Following
 
 PULSE = 0.5  # seconds between two readings of the gauges
@@ -38,7 +39,7 @@ def follow_run(
     from smile_async.cli.observers import observed, together
     from smile_async.cli.show import report_text
     from smile_async.cli.watch import watching
-    from smile_async.engine.run import StopSwitch
+    from smile_async.engine.switch import StopSwitch
     from smile_async.run_folder import read_status
     from smile_async.tasks import Following
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smile_async.cli.flags import ObserverFlags
 from smile_async.engine.events import Event, Listener
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import MissingExtraError
 
 

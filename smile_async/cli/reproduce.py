@@ -17,7 +17,7 @@ from smile_async.cli.show import print_json
 if TYPE_CHECKING:
     from smile_async.analysis.study import Asked, Step, Study, StudyReport
     from smile_async.analysis.study_pages import Written
-    from smile_async.engine.run import StopSwitch
+    from smile_async.engine.switch import StopSwitch
     from smile_async.tasks import Following
 
 EMBED, TOPICS = "Who makes the vectors", "Who names the topics"
@@ -115,7 +115,7 @@ def reproduce(
     from smile_async.analysis.study import reproduce as carried_out
     from smile_async.analysis.study_pages import check_installed, write_study
     from smile_async.cli.watch import to_stderr
-    from smile_async.engine.run import StopSwitch
+    from smile_async.engine.switch import StopSwitch
 
     study = _study(what, asking, embed, topics, limits, output)
     check_installed(study)

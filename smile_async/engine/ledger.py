@@ -33,7 +33,7 @@ RESERVE_PER_REQUEST = 32_768  # bytes of the disk kept free for each request in 
 RESERVE_AT_LEAST = 2_000_000  # bytes
 LOCK_WAIT = 0.2  # seconds: `smile status` holds the lock for an instant to see whether it is free
 RESERVE = "reserve"
-CHUNKS = (256, 64, 16, 4, 1)  # rows a statement: few distinct statements, all of them cached
+CHUNKS = (256, 64, *range(16, 0, -1))  # rows a statement: few distinct statements, all of them cached
 
 Row = tuple[Any, ...]
 Landed = tuple[int, Any]
@@ -336,11 +336,12 @@ def _utf8(value: Any) -> Any:
 
 
 def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    start = 0
-    for size in CHUNKS:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
+    """As few as there can be: a small commit has one statement a table."""
+    start, end = 0, len(items)
+    while start < end:
+        size = next(size for size in CHUNKS if size <= end - start)
+        yield items[start : start + size]
+        start += size
 
 
 def _take_lock(folder: Path) -> FileLock:

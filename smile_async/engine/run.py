@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from smile_async.engine import account, schema
 from smile_async.engine.batches import waiting_in_batches
-from smile_async.engine.events import Event, Listener, Pulse, RunEnded, RunStarted
+from smile_async.engine.events import Event, Listener, RunEnded, RunStarted
 from smile_async.engine.feed import Feed, Unreadable
 from smile_async.engine.garbage import collected_seldom
 from smile_async.engine.lane import MINUTE, Lane, Served
@@ -22,6 +22,7 @@ from smile_async.engine.retry import StopRun
 from smile_async.engine.revision import reopen
 from smile_async.engine.runner import Runner, finish
 from smile_async.engine.silence import Silence
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Item, Provider, Task, Value
 from smile_async.errors import SettingsError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
@@ -52,78 +53,6 @@ class RunReport:
         if self.state != "done":
             raise StoppedError(self.message, reason=self.reason, hint=f"smile resume {self.folder}")
         return self
-
-
-class _Stoppable(Protocol):
-    def stop(self, why: StopRun) -> None: ...
-    def abort(self) -> None: ...
-    def pause(self, *, paused: bool) -> None: ...
-    def limit_concurrency(self, most: int) -> None: ...
-    def pulse(self) -> Pulse: ...
-
-
-class StopSwitch:
-    """Steers a run from outside: hand it in, keep it, call it. `drain` and `abort` leave the run resumable."""
-
-    def __init__(self) -> None:
-        self._runner: _Stoppable | None = None
-        self._wanted = ""
-        self._paused = False
-        self._most: int | None = None
-
-    def __repr__(self) -> str:
-        return f"<StopSwitch [{self._wanted or 'not pressed'}]>"
-
-    def drain(self) -> None:
-        """Start nothing more; wait for what is in flight. Twice is the same as `abort`."""
-        if self._wanted:
-            self.abort()
-            return
-        self._wanted = "drain"
-        self._apply()
-
-    def abort(self) -> None:
-        """Give up what is in flight, too: it may have been billed and will be asked again."""
-        self._wanted = "abort"
-        self._apply()
-
-    def pause(self) -> None:
-        """Start nothing more until `go_on`; what is in flight comes home."""
-        self._set_paused(paused=True)
-
-    def go_on(self) -> None:
-        self._set_paused(paused=False)
-
-    def limit_concurrency(self, most: int) -> None:
-        """From now on at most so many requests in flight, all endpoints together."""
-        self._most = most
-        if self._runner is not None:
-            self._runner.limit_concurrency(most)
-
-    def look(self) -> Pulse | None:
-        """The gauges as they stand; None before the run has begun."""
-        return None if self._runner is None else self._runner.pulse()
-
-    def connect(self, runner: _Stoppable) -> None:
-        self._runner = runner
-        if self._paused:
-            runner.pause(paused=True)
-        if self._most is not None:
-            runner.limit_concurrency(self._most)
-        self._apply()
-
-    def _set_paused(self, *, paused: bool) -> None:
-        self._paused = paused
-        if self._runner is not None:
-            self._runner.pause(paused=paused)
-
-    def _apply(self) -> None:
-        if self._runner is None or not self._wanted:
-            return
-        if self._wanted == "abort":
-            self._runner.abort()
-        else:
-            self._runner.stop(StopRun("interrupted", "Interrupted: what was in flight has been saved."))
 
 
 async def run(  # noqa: PLR0913 (three things, the rest by keyword)
@@ -175,19 +104,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             with schema.legible(folder):  # not around the run itself: a source may be a database, too
                 before = _begin(ledger, reader, notes or {}, listen)
                 first_attempt = 1 + account.last_attempt(reader)
-                sent = account.sent_since(reader, wall() - _memory(lanes), wall())
-            gate = Gate(
-                lanes,
-                clock=clock,
-                budget_usd=limits.budget_usd,
-                spent_usd=before.spend_usd,
-                perhaps_usd=before.perhaps_usd,
-                reserved_usd=before.reserved_usd,
-            )
-            gate.remember((wall() - at, prompt, completion, name) for at, prompt, completion, name in sent)
-            for lane in lanes:
-                lane.silence = Silence(proven=before.replies > 0)
-                lane.models = set(account.read_meta(reader, account.MODELS + lane.name) or ())
+                gate = _gate(lanes, limits, before, reader, clock=clock, wall=wall)
             feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
             runner = Runner(
                 task,
@@ -237,6 +154,33 @@ def _check_lanes(lanes: Sequence[Lane], limits: Limits) -> None:
                 f"The endpoints {lanes[0].name!r} and {lane.name!r} would answer differently: {first} and {other}.",
                 hint="All endpoints of a run serve one model with one sampling.",
             )
+
+
+def _gate(
+    lanes: Sequence[Lane],
+    limits: Limits,
+    before: account.Counts,
+    reader: sqlite3.Connection,
+    *,
+    clock: Callable[[], float],
+    wall: Callable[[], float],
+) -> Gate:
+    """The gate as the processes before this one left it: what they spent, and what they sent a moment ago."""
+    gate = Gate(
+        lanes,
+        clock=clock,
+        budget_usd=limits.budget_usd,
+        spent_usd=before.spend_usd,
+        perhaps_usd=before.perhaps_usd,
+        reserved_usd=before.reserved_usd,
+    )
+    now = wall()
+    sent = account.sent_since(reader, now - _memory(lanes), now)
+    gate.remember((now - at, prompt, completion, name) for at, prompt, completion, name in sent)
+    for lane in lanes:
+        lane.silence = Silence(proven=before.replies > 0)
+        lane.models = set(account.read_meta(reader, account.MODELS + lane.name) or ())
+    return gate
 
 
 def _memory(lanes: Sequence[Lane]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from smile_async.engine import events
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import SmileError
 from smile_async.filing import whole_file
 from smile_async.observing.control import ACTIONS, FILE, LOOPBACK, PATIENCE, noted

@@ -10,7 +10,7 @@ from typing import Any
 
 from smile_async.analysis.study import Asked, Step, Study, StudyReport, reproduce
 from smile_async.engine.job import Failure, Reply, Request, Usage
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.options import Options
 from smile_async.provider.embeddings import pack
 from smile_async.settings import Prices, RetryPolicy

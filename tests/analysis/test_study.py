@@ -8,7 +8,7 @@ import pytest
 
 from smile_async.analysis.study import Asked
 from smile_async.engine.job import Failure, FailureKind
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import RunInUseError, RunMismatchError, SettingsError, UsageError
 from smile_async.study_folder import CORPORA, NOTE, StudyFolder
 from tests.analysis.studying import ROWS, Studying

@@ -15,7 +15,8 @@ from smile_async.engine import account, events, schema
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.job import Failure, FailureKind, Message, Reply, Request
 from smile_async.engine.lane import Served
-from smile_async.engine.run import RunReport, StopSwitch, run
+from smile_async.engine.run import RunReport, run
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Provider, Rejected, Task
 from smile_async.settings import Limits, Prices, RetryPolicy
 from smile_async.testing import run_virtual

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smile_async.engine.job import Failure, FailureKind, LimitWord, Reply, Request, ServerPace, Usage
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.settings import Limits
 from smile_async.simulate.limits import Limit
 from smile_async.testing import run_virtual

@@ -10,7 +10,7 @@ import pytest
 from smile_async.engine import account, schema
 from smile_async.engine.job import FailureKind, Message, Reply, Request
 from smile_async.engine.lane import Served
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Amended, Rejected, Task
 from smile_async.settings import RetryPolicy
 from smile_async.testing import Answer, ScriptedProvider, replying

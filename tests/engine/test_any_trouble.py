@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smile_async.engine.job import PERHAPS_BILLED, FailureKind, Reply, Request
-from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.engine.run import RunReport
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Task
 from smile_async.settings import Limits, RetryPolicy
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual

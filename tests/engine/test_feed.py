@@ -18,7 +18,8 @@ from smile_async.engine.job import FailureKind, Reply, Request
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.queue import Job
 from smile_async.engine.revision import reopen
-from smile_async.engine.run import StopSwitch, run
+from smile_async.engine.run import run
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Rejected
 from smile_async.settings import Limits, RetryPolicy
 from smile_async.testing import ScriptedProvider, in_turn, replying, run_virtual

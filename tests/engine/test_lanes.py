@@ -11,7 +11,8 @@ import pytest
 from smile_async.engine import account, events, schema
 from smile_async.engine.job import Failure, FailureKind, Request
 from smile_async.engine.lane import Served
-from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.engine.run import RunReport
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import SettingsError
 from smile_async.settings import Limits, Prices, Quota, RetryPolicy
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual

@@ -8,7 +8,7 @@ import pytest
 
 from smile_async.engine.job import PERHAPS_BILLED, FailureKind, Reply, Request
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import SettingsError
 from smile_async.settings import Limits, Prices, RetryPolicy
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual

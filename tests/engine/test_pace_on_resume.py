@@ -9,7 +9,8 @@ import pytest
 from smile_async.engine import account, schema
 from smile_async.engine.job import FailureKind, Request
 from smile_async.engine.ledger import Ledger
-from smile_async.engine.run import RunReport, StopSwitch
+from smile_async.engine.run import RunReport
+from smile_async.engine.switch import StopSwitch
 from smile_async.settings import Limits
 from smile_async.testing import Answer, ScriptedProvider, replying, run_virtual
 from tests.engine.asking import ask_all, asking, fail, query, rows

@@ -9,7 +9,7 @@ from smile_async.engine import account, schema
 from smile_async.engine.job import Reply
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import Revision, rejudge, reopen
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Rejected
 from smile_async.errors import SmileError
 from smile_async.settings import Limits, RetryPolicy

@@ -14,7 +14,8 @@ import pytest
 from smile_async.engine import events
 from smile_async.engine.job import Failure, FailureKind, Reply, Request
 from smile_async.engine.queue import Job
-from smile_async.engine.run import RunReport, StopSwitch, run
+from smile_async.engine.run import RunReport, run
+from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Rejected
 from smile_async.errors import StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from smile_async.engine import account, events, schema
 from smile_async.engine.lock import LOCK
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import NotLiveError, RunNotFoundError, UsageError
 from smile_async.observing.control import FILE, ask_run
 from smile_async.observing.desk import LONGEST, Asked, carry_out, controlled

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from smile_async.engine import account, events, schema
 from smile_async.engine.job import FailureKind, Request
-from smile_async.engine.run import StopSwitch
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import SettingsError
 from smile_async.observing.counters import BUCKETS, Counters, Durations
 from smile_async.observing.event_log import EventLog

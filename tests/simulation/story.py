@@ -15,7 +15,8 @@ from smile_async.engine.batches import WRITING
 from smile_async.engine.lane import Served
 from smile_async.engine.ledger import Ledger
 from smile_async.engine.revision import rejudge
-from smile_async.engine.run import RunReport, StopSwitch, run
+from smile_async.engine.run import RunReport, run
+from smile_async.engine.switch import StopSwitch
 from smile_async.errors import SmileError, StoppedError
 from smile_async.settings import Limits, Quota, RetryPolicy
 from tests.simulation import books
