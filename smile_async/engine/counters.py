@@ -11,6 +11,7 @@ Pure: the caller hands in the times.
 
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +22,7 @@ AT_ONCE = 0.03  # seconds by which requests may be later at the server than othe
 INEXACT = 100  # of so many, or fewer, one may have been counted on the other side of the beginning
 CHANCE = 0.15  # that as many spells agree so well, whatever the reason of each
 LOOKS = 24  # beginnings that are tried in each stretch of time where they may be
+SPELLS = 12  # that are compared
 LONG = 6.0  # seconds: a dry spell that alone says something
 MOSTLY = 0.5  # of what may have been counted must have been, whenever the counter began
 LEAST = 4  # requests a window: fewer are no count
@@ -40,6 +42,44 @@ class Counter:
 
     limit: int
     period: float
+
+
+class DrySpells:
+    """Those of one server in the last `memory` seconds."""
+
+    def __init__(self, memory: float) -> None:
+        self._memory = memory
+        self._spells: deque[Dry] = deque(maxlen=SPELLS)
+        self._lasts = False  # nothing that left after it was answered yet
+
+    def __repr__(self) -> str:
+        return f"<DrySpells [{len(self._spells)}]>"
+
+    @property
+    def newest(self) -> Dry:
+        return self._spells[-1]
+
+    def note(self, refused: Sequence[float], told: float, log: Admitted) -> None:
+        """Some were refused that had left at these times; until `told` there is no room, the server said. One more
+        spell, or more of the last one where nothing was admitted since."""
+        first, spells = min(refused), self._spells
+        total = log.until(first)
+        last = max([told, *(at for at in refused if log.until(at) == total)])
+        while spells and spells[0].first < first - self._memory:
+            spells.popleft()
+        if spells and log.until(spells[-1].first) == total:
+            first = min(spells.pop().first, first)
+        spells.append(Dry(first, last))
+        self._lasts = True
+
+    def ended(self, at: float) -> bool:
+        """Whether one that left then and was answered is the first since the newest spell."""
+        ended = self._lasts and at > self._spells[-1].last
+        self._lasts = self._lasts and not ended
+        return ended
+
+    def counter(self, log: Admitted, periods: Sequence[float]) -> Counter | None:
+        return find_counter(self._spells, log, periods)
 
 
 def find_counter(spells: Sequence[Dry], log: Admitted, periods: Sequence[float]) -> Counter | None:
@@ -78,7 +118,7 @@ def _sliding(
     spells: Sequence[Dry], ends: Sequence[float], log: Admitted, periods: Sequence[float]
 ) -> Iterator[tuple[Counter, float]]:
     """Limits of any so many seconds that explain all spells, and the chance that they agree so well by accident."""
-    found = []
+    found: list[tuple[int, float, Counter | None]] = []
     between = [log.until(after.first) - log.until(before.first) for before, after in pairwise(spells)]
     for period in periods:
         counts = [log.within(period, spell.first) for spell in spells]

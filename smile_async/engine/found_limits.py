@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import Literal
 
 from smile_async.engine.admitted import Admitted, Sent
-from smile_async.engine.counters import Counter, Dry, find_counter, guess_counter
+from smile_async.engine.counters import Counter, DrySpells, guess_counter
 
 RAMP = 0.5  # seconds in which the number that may be in flight after a refusal doubles
 SLOWER = 4  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
@@ -41,7 +41,6 @@ SHORT = 20.0  # seconds: what is wrong about a longer window costs little, and t
 LOOK_AGAIN = 8  # requests later
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
 QUIET_EXACT = 300.0  # of a count that was exact: there is little to be found above it
-SPELLS = 12  # dry ones that are compared
 ROUNDED = 1.1  # seconds: a server that tells a wait rounds it up
 LOWEST = 0.95  # of a count: so far below it is tried what keeps the server from refusing
 SAME = 0.02  # of a limit: two that differ by less are one
@@ -104,8 +103,7 @@ class FoundLimits:
     at_random: bool = False  # it refuses some of whatever is sent: waiting for these does not help
     _log: Admitted = field(default_factory=lambda: Admitted(PERIODS, PERIODS[-1] + MEMORY))
     _refusals: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=MOST))
-    _spells: deque[Dry] = field(default_factory=lambda: deque(maxlen=SPELLS))
-    _dry: bool = False  # nothing was answered since the last of them
+    _spells: DrySpells = field(default_factory=lambda: DrySpells(MEMORY))
     _open: _Refusal | None = None  # others may still come back refused with it
     _ramp_from: float | None = None
     _found: _Found | None = None
@@ -143,10 +141,7 @@ class FoundLimits:
         """One that had left with `sent` was answered: since the last refusal something has been admitted."""
         if self._baffled and self._refusals and sent.at > self._refusals[-1].at:
             self._baffled = False
-        if self._dry and self._open is None and sent.at > self._spells[-1].last:
-            self._dry = False
-            return self._count()
-        return None
+        return self._count() if self._open is None and self._spells.ended(sent.at) else None
 
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more may go in the slow approach after a refusal."""
@@ -186,7 +181,8 @@ class FoundLimits:
     ) -> None:
         """That one was refused because it was too much, the server says; it was the `number`-th.
 
-        `fresh`: it left after the last refusal was known. `hold`: seconds that everybody waits now, `told` by it or not.
+        `fresh`: it left after the last refusal was known. `hold`: seconds that everybody waits now, `told` by
+        it or not.
         """
         single = self._is_single(number)
         if self._lately and number - self._lately[-1] > FORGOTTEN:
@@ -279,30 +275,17 @@ class FoundLimits:
             again = True
         refusals.append(refusal)
         self._empty = self._baffled = again
-        self._note_spell(refusal)
+        self._spells.note([refusal.at, *refusal.others], refusal.told, self._log)
         if (finding := self._count()) is not None:
             return finding
         if again:
             return None
         return self._explain() if self._found is None else self._again(refusal)
 
-    def _note_spell(self, refusal: _Refusal) -> None:
-        """The refusal's dry spell, or more of the last one, where nothing was admitted since."""
-        until, spells = self._log.until, self._spells
-        first = min([refusal.at, *refusal.others])
-        last = max(at for at in [refusal.at, *refusal.others] if until(at) == until(first))
-        last = max(last, refusal.told)
-        while spells and spells[0].first < first - MEMORY:
-            spells.popleft()
-        if spells and until(spells[-1].first) == until(first):
-            first = min(spells.pop().first, first)
-        spells.append(Dry(first, last))
-        self._dry = True
-
     def _count(self) -> Finding | None:
         """A counter that begins anew on the clock explains what was refused, and is not what was found already."""
-        counter, found, quiet = find_counter(self._spells, self._log, PERIODS), self._found, QUIET_EXACT
-        spell = self._spells[-1]
+        counter, found, quiet = self._spells.counter(self._log, PERIODS), self._found, QUIET_EXACT
+        spell = self._spells.newest
         if counter is None and (found is None or found.period < spell.last - spell.first):
             counter, quiet = guess_counter(spell, self._log, PERIODS), QUIET
         if counter is None or (found is not None and found.kind == "window" and _alike(found, counter)):
@@ -394,7 +377,8 @@ class FoundLimits:
         self._in_vain += 1
         if self._in_vain >= self._senseless and not self.at_random:
             return self._give_up()
-        if since >= HOLDS or (found.exact and found.limit > found.exact * LOWEST):  # it has been true for long, or counted
+        counted = found.exact and found.limit > found.exact * LOWEST
+        if since >= HOLDS or counted:  # it has been true for long, or is no guess
             found.limit = max(found.limit * MARGIN, 1.0)
             return Finding("window" if found.period else "places", found.limit, found.period)
         finding = self._explain()
