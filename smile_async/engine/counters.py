@@ -107,10 +107,10 @@ def guess_counter(spell: Dry, log: Admitted, periods: Sequence[float]) -> Counte
     for period in periods:
         since = [total - log.until(at - period) for at in (spell.first, spell.last, (spell.last + end) / 2, end)]
         full, still, middle, left = since
-        if still >= LEAST and left >= MOSTLY * still and spell.last - period < spell.first:
-            return Counter(middle, period)  # most of it had been admitted since it began, whenever that was
         if full >= LEAST and still >= full - max(1, full // INEXACT) and left < full:
             return Counter(full, period)
+        if still >= LEAST and left >= MOSTLY * still and spell.last - period < spell.first:
+            return Counter(middle, period)  # most of it had been admitted since it began, whenever that was
     return None
 
 
