@@ -6,7 +6,9 @@ last second, ten seconds, minute. After a refusal the server is approached from 
 half second, until it refuses again. What the refusals have in common is what it minds:
 - the same number in flight, never exceeded otherwise: places (`Concurrency` takes it from there);
 - the same count of a period, never exceeded otherwise: a window;
-- the same rate between one refusal and the next: a bucket, which is empty at both.
+- the same rate between one refusal and the next: a bucket, which is empty at both;
+- spells in which nothing was admitted, of which each began at the same count and ended as a clock says: a counter that
+  begins anew (`counters`). One such spell that is long suggests a period, until the next shows it.
 What was found is tried a little higher now and then. A server may refuse at random, too, beside any limit or none: one
 here and there, while a limit that is met refuses whatever comes next. One that refuses again and again whatever is kept
 to is thought to do so: what was found is given up, nobody waits for a single refusal but its row, and only several
