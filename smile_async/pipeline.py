@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,8 @@ async def generate_corpus(
     (`Options.add_source` adds them; rows in memory are not compared), `RunInUseError`, `SettingsError`, `RecipeError`.
     """
     folder = Path(out)
-    plan = planned(source, folder, provider, options or Options(), notify)
+    seen = Following(listener, stop, notify, pulse, client, retry_reasons)
+    plan = await planned(source, folder, provider, options or Options(), seen)
     return await ask_all(
         plan.task,
         plan.rows,
@@ -72,7 +74,7 @@ async def generate_corpus(
         options=plan.options,
         sampling=plan.options.sampling.over(plan.recipe.sampling),
         keeping=Keeping(notes=plan.notes, files=run_folder.CORPUS_FILES),
-        following=Following(listener, stop, notify, pulse, client, retry_reasons),
+        following=seen,
     )
 
 
@@ -87,15 +89,16 @@ class Plan:
     options: Options
 
 
-def planned(
+async def planned(
     source: Given,
     folder: Path,
     provider: Provider | Endpoint | Sequence[Endpoint],
     options: Options,
-    notify: Callable[[str], None],
+    seen: Following,
 ) -> Plan:
-    """Opens the source; of one that a run goes on with, it reads the first rows. Raises as `generate_corpus` does."""
-    recipe = _with_the_runs_rules(recipe_for(provider, options), folder, notify)
+    """Opens the source; of one that a run goes on with, it reads the first rows, beside the loop: thousands where the
+    run knows none of them. Raises as `generate_corpus` does."""
+    recipe = _with_the_runs_rules(recipe_for(provider, options), folder, seen.notify)
     options = replace(options, recipe=recipe, salvage=None)
     rows = opened(source, options.intake)
     notes = {
@@ -110,7 +113,7 @@ def planned(
     wanted = seeds(rows, recipe, options.intake)
     if notes["source"] != MEMORY_SOURCE and not options.add_source:
         make = f"smile generate {source or '-'} {folder}"
-        wanted = own_rows(wanted, task, folder, what=f"rows of {source}", make=make)
+        wanted = await seen.aside(partial(own_rows, wanted, task, folder, what=f"rows of {source}", make=make))
     return Plan(task, wanted, notes, recipe, options)
 
 

@@ -3,11 +3,12 @@
 `generate_corpus` is one such task; embeddings, topic labels and a chatbot's answers are others.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from smile_async import run_folder
 from smile_async.answering import Embeddings, answering
@@ -29,6 +30,8 @@ from smile_async.task_note import TASK
 if TYPE_CHECKING:
     import httpx
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Following:
@@ -47,6 +50,11 @@ class Following:
     client: "httpx.AsyncClient | None" = None
     retry_reasons: Iterable[str] | None = None
     deterministic: random.Random | None = None
+
+    async def aside(self, read: Callable[[], _T]) -> _T:
+        """`read` in a thread: what takes a while must not hold up a loop in which others live. A virtual clock waits
+        for no thread: there it is read at once."""
+        return await asyncio.to_thread(read) if self.deterministic is None else read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,3 +85,23 @@ def test_rows_that_the_run_read_late_are_its_own_too(tmp_path: Path) -> None:
     assert late.counts.total == 130
     with pytest.raises(OtherSourceError, match="none is among its 130"):
         generate(write_jsonl(tmp_path / "other.jsonl", questions(160)[130:]), tmp_path / "run")
+
+
+def test_the_loop_turns_while_a_stranger_is_looked_at(tmp_path: Path) -> None:
+    """2,000 rows are read until it is refused; whoever else lives in the loop is served meanwhile (100 turns are few:
+    there are thousands)."""
+    generate(write_jsonl(tmp_path / "source.jsonl", questions(150)), tmp_path / "run")
+    other = [row | {"question": f"另一个{row['question']}"} for row in questions(2_000)]
+    stranger = write_jsonl(tmp_path / "stranger.jsonl", other)
+
+    async def turns() -> int:
+        count = 0
+        asking = asyncio.create_task(generate_corpus(stranger, tmp_path / "run", provider=Refusing(), options=GIVEN))
+        while not asking.done():
+            await asyncio.sleep(0)
+            count += 1
+        with pytest.raises(OtherSourceError):
+            asking.result()
+        return count
+
+    assert asyncio.run(turns()) > 100

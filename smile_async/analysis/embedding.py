@@ -4,7 +4,6 @@ A row of the run is a request of several texts. Its reply holds the vectors, and
 the row's value is only their shape, and a vector stands in the ledger once, as float32 in base64 (1,536 numbers: 8 kB).
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +20,7 @@ from smile_async.dialogue.model import QAPair
 from smile_async.engine import schema
 from smile_async.engine.feed import Unreadable
 from smile_async.engine.job import FailureKind, Reply
-from smile_async.engine.kept import asked_items
+from smile_async.engine.kept import asked_items, count_asked
 from smile_async.engine.run import RunReport
 from smile_async.engine.task import Accepted, Rejected, Task
 from smile_async.kinship import check_kin
@@ -219,8 +218,7 @@ async def embed_texts(
     batching = batching or Batching(TEXTS_LOCAL if local else TEXTS)
     task = embedding_task(batching, **identity)
     reading, seen = _Reading(texts, folder), following or Following()
-    if options is None or not options.add_source:
-        await (asyncio.to_thread(reading.check_kin) if seen.deterministic is None else _at_once(reading.check_kin))
+    await seen.aside(partial(reading.look, kin=options is None or not options.add_source))
     files = {VECTORS: partial(vector_chunks, listed=reading.listed), IDS: partial(id_lines, listed=reading.listed)}
     keeping = replace(keeping or Keeping(), files=files)
 
@@ -243,22 +241,22 @@ async def embed_texts(
     return await asked(alone, replace(seen, retry_reasons=None))
 
 
-async def _at_once(call: Callable[[], None]) -> None:
-    """On the virtual clock there are no threads."""
-    call()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reading:
-    """One reading of a corpus: `listed` is what stands in it, as far as it was read."""
+    """One reading of a corpus: `listed` is what stands in it, as far as it was read; `known` what the run had asked
+    about when it had `rows` rows."""
 
     texts: Callable[[], Iterable[Text | Unreadable]]
     folder: Path
     listed: list[Listed] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    rows: int = 0
 
     def new(self) -> Iterator[Text | Unreadable]:
         """The texts that the run has not asked about, each once. To be read while the run is this process's."""
-        known = _asked_about(self.folder)
+        if self.rows != (rows := _asked_rows(self.folder)):  # another process added some before this one had the run
+            self.known, self.rows = _asked_about(self.folder), rows
+        known = self.known
         self.listed.clear()
         for text in self.texts():
             if isinstance(text, Unreadable):
@@ -269,11 +267,13 @@ class _Reading:
                 known.add(text.asked)
                 yield text
 
-    def check_kin(self) -> None:
-        """Raises `OtherSourceError` where the run has asked about other texts than these."""
-        known = _asked_about(self.folder)
-        names = (text.asked for text in self.texts() if isinstance(text, Text)) if known else ()
-        check_kin(names, known, self.folder, what="texts", make=f"smile embed CORPUS {self.folder}")
+    def look(self, *, kin: bool) -> None:
+        """What the run has asked about. With `kin` raises `OtherSourceError` where it is other texts than these."""
+        self.rows = _asked_rows(self.folder)
+        self.known = known = _asked_about(self.folder)
+        if kin:
+            names = (text.asked for text in self.texts() if isinstance(text, Text)) if known else ()
+            check_kin(names, known, self.folder, what="texts", make=f"smile embed CORPUS {self.folder}")
 
 
 def _asked_about(folder: Path) -> set[str]:
@@ -282,6 +282,14 @@ def _asked_about(folder: Path) -> set[str]:
         return set()
     with schema.reading(folder) as reader:
         return {text.asked for item in asked_items(reader) for text in load_texts(item)}
+
+
+def _asked_rows(folder: Path) -> int:
+    """How many there are; a row's texts never change, and none is ever taken away."""
+    if not (folder / schema.DATABASE).exists():
+        return 0
+    with schema.reading(folder) as reader:
+        return count_asked(reader)
 
 
 def _one_by_one(folder: Path, task: Task[Batch, Any]) -> list[Batch]:

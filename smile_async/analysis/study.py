@@ -245,7 +245,7 @@ def _dialogues(study: Study, out: Path, method: str) -> Step:
 
     async def ask(options: Options, seen: Following) -> RunReport:
         options = replace(options, recipe=study.recipe(method), intake=intake)
-        plan = planned(source, folder, study.chat.provider, options, seen.notify)
+        plan = await planned(source, folder, study.chat.provider, options, seen)
         return await ask_all(
             plan.task,
             plan.rows,

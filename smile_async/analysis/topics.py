@@ -144,18 +144,18 @@ async def annotate_topics(
     `RunMismatchError` for records that have hardly anything in common with what the folder holds
     (`Options.add_source`).
     """
-    options = options or Options()
+    options, seen = options or Options(), following or Following()
     task = topic_task(language, max_tokens=options.sampling.max_tokens or MAX_TOKENS)
     spoken = Spoken(records, roles, language)
     return await run_task(
         task,
-        spoken.items(task, out, options),
+        await seen.aside(partial(spoken.items, task, out, options)),
         out,
         provider=provider,
         options=options,
         sampling=SAMPLING,
         keeping=spoken.keeping(keeping or Keeping()),
-        following=following,
+        following=seen,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from smile_async.analysis.labels import Labels
@@ -64,14 +65,14 @@ async def annotate_few_shot(
 ) -> RunReport:
     """As `annotate_topics`; of a dialogue above `LONGEST` characters beginning and end are shown. Its labels are a
     small model's guesses among the 60: none is ever outside of them."""
-    task, spoken = few_shot_task(), Spoken(records, roles, "zh")
+    task, spoken, seen = few_shot_task(), Spoken(records, roles, "zh"), following or Following()
     return await run_task(
         task,
-        spoken.items(task, out, options or Options()),
+        await seen.aside(partial(spoken.items, task, out, options or Options())),
         out,
         provider=provider,
         options=options,
         sampling=SAMPLING,
         keeping=spoken.keeping(keeping or Keeping()),
-        following=following,
+        following=seen,
     )

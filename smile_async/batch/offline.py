@@ -30,6 +30,7 @@ from smile_async.provider.chat import ChatDialect
 from smile_async.rows import Given, Seed
 from smile_async.run_folder import write_what_there_is
 from smile_async.settings import Endpoint, Sampling
+from smile_async.tasks import Following
 
 _NO_KEY_NEEDED = {"x-no-key": SecretStr("needed")}
 NOWHERE = "http://localhost/v1"  # nothing is asked: only the model's name and the sampling go into the file
@@ -50,7 +51,7 @@ async def export_batch(
     `import_results`, and nobody else asks them meanwhile. Raises `UsageError` when no row is pending."""
     folder, path = Path(out), Path(file)
     _check_free(path, overwrite=overwrite)  # before the run is touched
-    plan = planned(source, folder, provider, options or Options(), notify)
+    plan = await planned(source, folder, provider, options or Options(), Following(notify=notify))
     first = first_of(provider)
     asked = first if first.base_url else first.model_copy(update={"base_url": NOWHERE})
     keyless = asked.model_copy(update={"api_key_env": "", "headers": _NO_KEY_NEEDED})

@@ -38,6 +38,7 @@ from smile_async.provider.batch_lines import MOST_BYTES, MOST_REQUESTS, custom_i
 from smile_async.provider.dialect import Dialect
 from smile_async.rows import Given
 from smile_async.settings import Endpoint, Prices
+from smile_async.tasks import Following
 
 if TYPE_CHECKING:
     import httpx
@@ -76,7 +77,7 @@ async def submit_batches(
     `StoppedError` when the server refuses.
     """
     folder = Path(out)
-    plan = planned(source, folder, provider, options or Options(), notify)
+    plan = await planned(source, folder, provider, options or Options(), Following(notify=notify))
     dialect = batch_dialect(first_of(provider), plan)
     async with (
         aclosing(BatchApi(dialect, client=client)) as api,

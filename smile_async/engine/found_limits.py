@@ -346,7 +346,10 @@ class FoundLimits:
 
     def _is_steady(self) -> bool:
         """The last two rates are one, as a bucket's are."""
-        (before, many), (after, more) = self._rates()[-2:]
+        rates = self._rates()[-2:]
+        if len(rates) < 2:  # refused at one instant, in groups that came back apart: no time has passed between them
+            return False
+        (before, many), (after, more) = rates
         return abs(before - after) <= (ALIKE + 1 / max(1, many) + 1 / max(1, more)) * max(before, after)
 
     def _is_exact(self, finding: Finding) -> bool:

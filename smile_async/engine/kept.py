@@ -20,6 +20,10 @@ def asked_items(connection: sqlite3.Connection) -> Iterator[bytes]:
         yield bytes(item)
 
 
+def count_asked(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM rows WHERE item IS NOT NULL").fetchone()[0])
+
+
 def reply_text(connection: sqlite3.Connection, attempt: int) -> str:
     """The text of a reply that is there."""
     found = connection.execute("SELECT text FROM replies WHERE attempt = ?", (attempt,)).fetchone()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from smile_async.engine.admitted import Sent
-from smile_async.engine.concurrency import FIRST, Change, Concurrency
+from smile_async.engine.concurrency import FIRST, TOLD_FROM, Change, Concurrency
 from smile_async.engine.estimate import Expected
 from smile_async.engine.events import Gauge
 from smile_async.engine.found_limits import Finding, FoundLimits
@@ -16,7 +16,8 @@ from smile_async.engine.job import LimitWord, ServerPace, Usage
 from smile_async.engine.retry import Again
 from smile_async.engine.silence import Silence
 from smile_async.engine.task import Provider
-from smile_async.engine.window import Entry, RateWindow
+from smile_async.engine.window import RateWindow
+from smile_async.engine.window_log import Entry
 from smile_async.settings import Prices, Quota
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
@@ -183,6 +184,7 @@ class Lane:
         now = self.clock()
         for window, _ in taken.windows:
             window.refuted()
+            self._note_period(window, "refused")
         if any(window.is_told for window in self.windows):
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
@@ -256,6 +258,7 @@ class Lane:
                     if word.remaining is not None:  # of more than is to be used it says nothing about how ours refills
                         more = word.limit is not None and word.limit > window.limit * 1.001
                         window.hear(entry, word.remaining, None if more else word.reset)
+                        self._note_period(window, "the server's words")
                     break
             else:
                 self._learn(word, period)
@@ -267,6 +270,14 @@ class Lane:
             self.changes.append(Change(self.clock(), _label(window), window.limit, limit, "the server's headers"))
             window.resize(limit)
 
+    def _note_period(self, window: RateWindow, reason: str) -> None:
+        """The period was found to be another than was thought; one much like it is no news."""
+        before = window.noted
+        if window.period != before and not before / TOLD_FROM < window.period < before * TOLD_FROM:
+            why = f"{reason}: not {_every(before)}"
+            self.changes.append(Change(self.clock(), _label(window), window.limit, window.limit, why))
+            window.noted = window.period
+
     def _learn(self, word: LimitWord, period: float) -> None:
         """A limit that nobody had named. What is under way is counted as soon as the next answer tells what remains."""
         if word.limit is None:
@@ -277,8 +288,7 @@ class Lane:
         window = RateWindow(word.limit, period, clock=self.clock, what=word.what, guessed=guessed)
         window.most = math.inf
         if word.remaining is not None and word.remaining < word.limit:
-            leaves = period if word.reset is None else min(word.reset, period)  # then it is full again, it says
-            window.remember(self.clock() - period + leaves, word.limit - word.remaining)
+            window.used_before(word.remaining, word.reset)
         self.windows.append(window)
         self.changes.append(Change(self.clock(), _label(window), math.inf, word.limit, "the server's headers"))
 
@@ -302,9 +312,12 @@ class Lane:
 
 def _label(window: RateWindow) -> str:
     """As a person says it: tokens a minute."""
+    return f"{window.what.replace('_', ' ')} {_every(window.period)}"
+
+
+def _every(period: float) -> str:
     names = {1.0: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
-    every = names.get(window.period) or f"{window.period:g} s"
-    return f"{window.what.replace('_', ' ')} a {every}"
+    return f"a {names.get(period) or f'{round(period, 2):g} s'}"
 
 
 def _meant(window: RateWindow, word: LimitWord, period: float) -> bool:

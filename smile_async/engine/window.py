@@ -12,11 +12,13 @@ is what the server said remains.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from heapq import merge
 
-from aiolimiter import AsyncLimiter
+from smile_async.engine.others import Less, Others
+from smile_async.engine.pacer import Pacer
+from smile_async.engine.told_period import MINUTE, SHORTER, SURE, Bucket, Guess, Signs, Word
+from smile_async.engine.window_log import Entry, WindowLog
 
 LEAD = (
     1.15  # pace above the limit's mean while less than the mean was used: time lost (first request alone) is caught up
@@ -25,89 +27,14 @@ SLACK = 0.3  # seconds: a request may reach the server that much later than it l
 SLACK_SHARE = 0.005  # of the period: shorter windows get less slack, else they could not be used
 LEAST_SLACK = 0.03  # seconds
 BURST = 0.25  # seconds of the limit that may go at once
-BINS = 2_000  # a period: what went within one is counted as one, so that a day's log is no longer than a minute's
-SURE = 5  # words in a row that only a bucket can have said
-SURE_FOR = 2.0  # seconds between the first and the last of them
+SURE_FOR = 2.0  # seconds between the first and the last of words that only a bucket can have said
 TELLING = 0.7  # of the period: a limit that is nearly used up says the same whether it is a bucket or a window
 DOUBT = 0.01  # of the limit: difference between the server's word and ours that says nothing
 GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server is refilled there a little later
 FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before it is heard of
-MINUTE = 60.0  # seconds
 JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
-SHORTEST = 1.0  # second: periods that are guessed are no shorter
+ONE_STRIKE = 1.0  # second: refusals of a guess so close are one
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
-
-
-class Pacer:
-    """A rate with a small burst, by aiolimiter, which also says how long a wait will be. For one waiter at a time.
-
-    aiolimiter does not tell when it will have room; with one waiter its level is known, so it is kept beside it.
-    """
-
-    def __init__(self, rate: float, burst: float, *, clock: Callable[[], float]) -> None:
-        self.rate = rate
-        self._clock = clock
-        self._burst = burst
-        self._limiter = AsyncLimiter(burst, burst / rate)
-        self._level = 0.0
-        self._at = clock()
-
-    def wait(self, amount: float) -> float:
-        """Seconds until `amount` may go; one above the burst widens the burst."""
-        if amount > self._burst:
-            self._burst = amount
-            self._limiter = AsyncLimiter(amount, amount / self.rate)
-            self._level = 0.0
-        if self._limiter.has_capacity(amount):
-            return 0.0
-        return max((self._now_at() + amount - self._burst) / self.rate, 0.001)
-
-    async def take(self, amount: float) -> None:
-        """Follow a `wait` of 0 with it: then it does not wait."""
-        await self._limiter.acquire(amount)
-        self._level, self._at = self._now_at() + amount, self._clock()
-
-    def _now_at(self) -> float:
-        return max(self._level - (self._clock() - self._at) * self.rate, 0.0)
-
-
-class _Bin:
-    """What went within an instant. `at` is when the last of it left; `boarding` have not left yet."""
-
-    __slots__ = ("amount", "at", "began", "boarding", "gone")
-
-    def __init__(self, at: float) -> None:
-        self.began = self.at = at
-        self.amount = 0.0
-        self.boarding = 0
-        self.gone = False
-
-
-class Entry:
-    """What one admission took of one window; corrected in place. `taken` is all that the window had let through;
-    `boarding`: it has not left yet."""
-
-    __slots__ = ("amount", "at", "bin", "boarding", "taken")
-
-    def __init__(self, at: float, amount: float, bin_: _Bin, taken: float) -> None:
-        self.at = at
-        self.amount = amount
-        self.bin = bin_
-        self.boarding = False
-        self.taken = taken
-
-
-@dataclass(slots=True)
-class _Signs:
-    """Words of the server that leave more than a sliding window would: how many, how many of them as a bucket's, which
-    periods they imply if it is one, and the longest time to the full limit."""
-
-    count: int = 0
-    first: float = 0.0
-    steady: int = 0
-    least: float = math.inf
-    most: float = 0.0
-    longest: float = 0.0
 
 
 class RateWindow:
@@ -124,20 +51,21 @@ class RateWindow:
         self.limit = limit
         self.most = limit  # it is never more, whatever the server says
         self.period = period
-        self.guessed = guessed
+        self.noted = period  # what the period was when somebody was told of it last
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
         self.bucket = False
         self._clock = clock
-        self._log: deque[_Bin] = deque()
-        self._used = 0.0
-        self._taken = 0.0  # ever, as it was admitted
+        self._log = WindowLog(period, self.slack)
         self._credit = 0.0  # estimates taken from the pacer and not used, to be taken less next time
-        self._began: float | None = None  # when the first amount was let through
         self._level = self._level_at = 0.0  # of the bucket
-        self._signs = _Signs()
+        self._signs = Signs()
         self._strikes = 0
         self._shared = False  # with others
+        self._others = Others()
         self._heard = (-math.inf, 0.0)  # the server's last word: when, and what remains
+        self._guess = Guess() if guessed else None
+        self._may_be_bucket = True
+        self._struck_at = -math.inf
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -152,8 +80,9 @@ class RateWindow:
         """What was let through in the last period; of a bucket what is out of it."""
         if self.bucket:
             return self.limit - self._filled(self._clock())
-        self._forget(self._clock())
-        return self._used
+        now = self._clock()
+        self._log.forget(now)
+        return self._log.used + self._others.amount(now)
 
     def wait(self, amount: float, *, reserve: float = 0.0) -> float:
         """Seconds until `amount` may go; 0: now.
@@ -177,41 +106,28 @@ class RateWindow:
             share = self._share(amount, now)
             self._credit -= min(self._credit, amount)
             await self._pacer.take(share)
-        entry = self.remember(now, amount)
-        entry.boarding = True  # it counts until it has left, however long that takes, and a period after that
-        entry.bin.boarding += 1
-        return entry
+        return self._add(now, amount, boarding=True)
 
     def remember(self, at: float, amount: float) -> Entry:
         """Count `amount` as let through at the clock's time `at`, no earlier than the last that was counted."""
-        if self._began is None:
-            self._began = at
-        if not self._log or at - self._log[-1].began > self.period / BINS:
-            self._log.append(_Bin(at))
-        last = self._log[-1]
-        last.at = max(last.at, at)
-        last.amount += amount
-        self._used += amount
-        self._taken += amount
-        if self.bucket:
-            self._level = self._filled(at) - amount
-        return Entry(at, amount, last, self._taken)
+        return self._add(at, amount)
+
+    def used_before(self, remaining: float, reset: float | None) -> None:
+        """So much remains, says the server's first word of it: what else is used was so before anybody counted."""
+        now, used = self._clock(), self.limit - remaining
+        if remaining >= 1 or reset is not None:
+            leaves = self.period if reset is None else min(reset, self.period)  # then it is full again, it says
+            self.remember(now - self.period + leaves, used)
+        else:
+            self._others.heard(Less(now, remaining, reset, self.limit, self.period), now, used)
 
     def departed(self, entry: Entry, at: float) -> None:
         """It left at `at`, later than it was admitted."""
-        entry.at = at
-        entry.bin.at = max(entry.bin.at, at)
-        self._has_left(entry)
+        self._log.departed(entry, at)
 
     def correct(self, entry: Entry, amount: float) -> None:
         """Say what the admission really took, once it is known; 0 gives it back (a refused request is not charged)."""
-        difference = amount - entry.amount
-        self._has_left(entry)
-        self._forget(self._clock())
-        if not entry.bin.gone:  # what has left the window was taken off as it stood then
-            self._used += difference
-            entry.bin.amount += difference
-        entry.amount = amount
+        difference = self._log.correct(entry, amount, self._clock())
         self._credit = min(self.limit / 10, self._credit - difference)
         if self.bucket:
             self._level = min(self.limit, self._level - difference)
@@ -227,45 +143,51 @@ class RateWindow:
 
         It may have looked at any time since the request left, so that what was sent after it may be in it or not.
         """
-        now = self._clock()
+        now, was_bucket = self._clock(), self.bucket
         self._heard = now, remaining
-        sent_since = self._taken - entry.taken
+        sent_since = self._log.taken - entry.taken
         own = self.limit - self.used()
         freed = self.rate * (now - entry.at)  # meanwhile, at most
         sure = max(DOUBT * self.limit, 1.0)
         least, most = own - max(0.0, freed - sent_since), own + sent_since
-        if self.bucket:
-            if remaining < least:
-                self._level -= least - remaining
-                self._shared = self._shared or (self.what == "requests" and remaining < least - sure)
-            elif remaining > most + sure:
-                # At least so much is left, whenever it looked, and in whatever order what left together has arrived.
-                self._level = min(self.limit, max(self._level, remaining - self._sent_from(entry.at - JUST_NOW)))
-                if self.guessed:
-                    self._weigh(now, remaining, reset, sent_since)
-        elif remaining < least - (1.0 if self._shared else sure):
-            # Others share the limit, or more is charged than we count: it is used all the same.
-            self.remember(now, least - remaining)
-            self._signs = _Signs()
-            self._shared = self.what == "requests"  # which are counted exactly: from now on each one is believed
+        if remaining < least - (0.0 if was_bucket else 1.0 if self._shared else sure):
+            self._hear_less(entry, Less(now, remaining, reset, self.limit, self.period), least, sure)
         elif remaining > most + sure:
-            self._weigh(now, remaining, reset, sent_since)
+            if was_bucket:  # at least so much is left, whenever it looked, in whatever order what left together arrived
+                self._level = min(self.limit, max(self._level, remaining - self._log.since(entry.at - JUST_NOW)))
+            self._weigh(now, entry, remaining, reset)
+        if remaining >= 1:
+            self._others.has_some()
+        if (guess := self._guess) is not None:
+            if was_bucket:
+                all_left = remaining >= self.limit and self._filled(now) < self.limit / 2
+                self._set_period(guess.all_left(self.limit, self.period, so=all_left))
+            if reset is not None:
+                self._set_period(guess.reset_told(now, reset, self.limit, self.period, bucket=self.bucket))
 
     def refuted(self) -> None:
         """The server refused what its bucket should have held, or what a guessed period allows: it is empty, and after
         some strikes it is not believed any more."""
+        self._others.refused()
         if not (self.bucket or self._is_short):
             return
         at, remaining = self._heard
         if self._clock() - at < JUST_NOW and remaining >= DOUBT * self.limit:
             return  # with the refusal it said that enough remains: this is not why
-        self._strikes += 1
         if self.bucket:
             self._level = min(self._filled(self._clock()), 0.0)
-            self.bucket = self._strikes < STRIKES
-        elif self._strikes >= STRIKES:
+        if self.guessed and self._clock() - self._struck_at < ONE_STRIKE:
+            return
+        self._strikes, self._struck_at = self._strikes + 1, self._clock()
+        if self._strikes < STRIKES:
+            return
+        if self.bucket:
+            self.bucket = self._may_be_bucket = False
+        else:
+            assert self._guess is not None
+            self._set_period(self._guess.refused(self.period))
+        if self.guessed:
             self._strikes = 0
-            self._set_period(min(self.period * 2, MINUTE))
 
     @property
     def is_told(self) -> bool:
@@ -273,66 +195,78 @@ class RateWindow:
         return self._heard[0] > -math.inf
 
     @property
+    def guessed(self) -> bool:
+        """Nobody said what the period is."""
+        return self._guess is not None
+
+    @property
     def _is_short(self) -> bool:
         return self.guessed and self.period < MINUTE
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _has_left(self, entry: Entry) -> None:
-        if entry.boarding:
-            entry.boarding = False
-            entry.bin.boarding -= 1
+    def _add(self, at: float, amount: float, *, boarding: bool = False) -> Entry:
+        entry = self._log.add(at, amount, boarding=boarding)
+        if self.bucket:
+            self._level = self._filled(at) - amount
+        return entry
 
-    def _weigh(self, now: float, remaining: float, reset: float | None, sent_since: float) -> None:
+    def _hear_less(self, entry: Entry, word: Less, least: float, sure: float) -> None:
+        """Others share the limit, or more is charged than we count: it is used all the same."""
+        less, requests = least - word.remaining, self.what == "requests"  # which are counted exactly
+        if self.bucket:
+            self._level -= less
+            self._shared = self._shared or (requests and less > sure)
+        elif self._others.heard(word, entry.at, less):
+            self._log.taken += less
+            self._signs = Signs()
+            self._shared = requests  # from now on each one is believed
+
+    def _weigh(self, now: float, entry: Entry, remaining: float, reset: float | None) -> None:
         """More remains than a sliding window of this period would leave: it is a bucket, or the period is shorter."""
-        full_in = (self.limit - remaining) / self.rate
-        if reset is None or not 0 < full_in <= TELLING * self.period:
-            return
-        signs = self._signs
-        if signs.count == 0:
-            signs.first = now
-        signs.count += 1
-        signs.steady += abs(reset - full_in) <= 0.25 * full_in + 0.01 * self.period
-        implied = reset * self.limit / (self.limit - remaining)
-        signs.least, signs.most = min(signs.least, implied), max(signs.most, implied)
-        signs.longest = max(signs.longest, reset)
+        guess, log = self._guess, self._log
+        if guess is None:
+            full_in = (self.limit - remaining) / self.rate
+            if self.bucket or reset is None or not 0 < full_in <= TELLING * self.period:
+                return
+        signs, since = self._signs, now - entry.at
+        gone = max(log.since(entry.at) - log.since(entry.at + since / 2), 1.0)
+        gap = now - log.newest(entry.at)
+        signs.add(now, Word(self.limit, remaining, reset or 0.0, gap, since, gone), self.period)
         if signs.count < SURE or now - signs.first < min(SURE_FOR, self.period / 10):
             return
-        self._signs = _Signs()
-        if signs.steady == signs.count:
-            if self._strikes < STRIKES:
-                self._be_bucket(now, remaining - sent_since)
-        elif self.guessed:
-            self._shorten(signs, now, remaining - sent_since)
+        self._signs = Signs()
+        level = remaining - (log.taken - entry.taken)
+        if guess is not None:
+            self._adopt(guess.found_in(signs, self.limit), now, level, telling=signs.telling > 0)
+        elif signs.steady == signs.count and self._strikes < STRIKES:
+            self._be_bucket(now, level)
 
-    def _shorten(self, signs: "_Signs", now: float, level: float) -> None:
-        """A period that nobody named is what the server's resets show it to be."""
-        steady = signs.most <= 1.5 * signs.least
-        period = max((signs.least + signs.most) / 2 if steady else signs.longest, SHORTEST)
-        if period < 0.8 * self.period:
+    def _adopt(self, found: Bucket | float, now: float, level: float, *, telling: bool) -> None:
+        """What words have shown of a guessed period. `level`: what remains in it; `telling`: some of it was used."""
+        period = found.period if isinstance(found, Bucket) else found
+        is_shorter = period < SHORTER * self.period
+        if is_shorter:
             self.bucket = False
             self._set_period(period)
-            if steady:
-                self._be_bucket(now, level)
+        if isinstance(found, Bucket) and self._may_be_bucket and (is_shorter or telling):
+            self._be_bucket(now, level)
 
     def _be_bucket(self, now: float, level: float) -> None:
         self.bucket = True
         self._level, self._level_at = level, now
 
-    def _set_period(self, period: float) -> None:
+    def _set_period(self, period: float | None) -> None:
+        """None: it stays."""
+        if period is None:
+            return
         self.period = period
         self.slack = min(SLACK, max(LEAST_SLACK, period * SLACK_SHARE))
+        self._log.keep(period, self.slack)
         self._credit = 0.0
         self._pacer = self._paced()
-
-    def _sent_from(self, at: float) -> float:
-        """What was let through since then."""
-        sent = 0.0
-        for bin_ in reversed(self._log):
-            if bin_.at < at:
-                break
-            sent += bin_.amount
-        return sent
+        if self._guess is not None:
+            self._guess.changed()
 
     def _filled(self, now: float) -> float:
         """How much is in the bucket."""
@@ -349,26 +283,21 @@ class RateWindow:
         return left * (1.0 if self._behind(amount, now) else LEAD)
 
     def _wait_for_room(self, now: float, amount: float, reserve: float) -> float:
-        self._forget(now)
-        excess = self._used + amount - max(self.limit - reserve, self.limit / 2)
-        if excess <= 0 or not self._log:
+        log, others = self._log, self._others.amount(now)
+        log.forget(now)
+        excess = log.used + others + amount - max(self.limit - reserve, self.limit / 2)
+        if excess <= 0:
             return 0.0
-        for bin_ in self._log:
-            excess -= bin_.amount
+        last: float | None = None
+        for leaves, gone in merge(log.leaving(), self._others) if others else log.leaving():
+            last = leaves
+            excess -= gone
             if excess <= 0:
                 break
-        return max(bin_.at + self.period + self.slack - now, 0.001)
+        return 0.0 if last is None else max(last - now, 0.001)  # nothing in its way: it is larger than the limit
 
     def _behind(self, amount: float, now: float) -> bool:
         """Less has been let through than the mean rate allowed, in the last period or since the first."""
-        elapsed = min(now - (now if self._began is None else self._began), self.period)
-        return self._used + amount < self.limit * elapsed / self.period
-
-    def _forget(self, now: float) -> None:
-        horizon = now - self.period - self.slack
-        while self._log and self._log[0].at <= horizon and not self._log[0].boarding:
-            gone = self._log.popleft()
-            gone.gone = True
-            self._used -= gone.amount
-        if not self._log:
-            self._used = 0.0  # no drift from sums of floats
+        began = self._log.began
+        elapsed = 0.0 if began is None else min(now - began, self.period)
+        return self._log.used + self._others.amount(now) + amount < self.limit * elapsed / self.period

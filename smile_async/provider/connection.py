@@ -12,10 +12,12 @@ from typing import Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from smile_async.engine.job import Failure
-from smile_async.provider.network import broken_body, died_after_sending, timed_out
+from smile_async.provider.network import broken_body, died_after_sending, no_http, timed_out
+from smile_async.provider.raw_head import has_end, lengths_in, status_in, with_one_length
+from smile_async.provider.unpacker import Unpacker
 from smile_async.values import light
 
-MAX_HEAD = 256 * 1024  # bytes before the body begins, interim answers included
+MAX_HEAD = 256 * 1024  # bytes before the body begins, interim answers included; and behind it, in trailers
 
 POLL = getattr(select, "poll", None)  # Windows has none
 ENDED = getattr(select, "POLLRDHUP", select.POLLIN if POLL else 0)  # else anything unasked: it is not used again then
@@ -54,9 +56,10 @@ class Connection(asyncio.Protocol):
     """Serves one request at a time; `last` is the loop's time of the last byte in, or of the request's start."""
 
     __slots__ = (
+        "_barren",
         "_chunks",
         "_fields",
-        "_head_size",
+        "_head",
         "_headers",
         "_keep",
         "_keeper",
@@ -68,6 +71,7 @@ class Connection(asyncio.Protocol):
         "_unpacker",
         "_until_close",
         "_waiter",
+        "_weighed",
         "_whole",
         "last",
         "started",
@@ -77,18 +81,22 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Outcome] | None = None
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = _parser_for(self)
         self.started = self.last = 0.0
+        self._status = 0
+        self._until_close = False
         self._forget()
 
     def _forget(self) -> None:
-        self._status = 0
+        """For the next answer. What `on_headers_complete` sets anew is left: this costs, each time."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] | None = None
+        self._head: bytearray | None = None  # as it came, of a head that came in pieces
         self._chunks: list[bytes] = []
-        self._size = self._head_size = 0
+        self._size = self._barren = 0
+        self._weighed = -1
         self._unpacker: Unpacker | None = None
-        self._until_close = self._whole = self._keep = self._surplus = False
+        self._whole = self._keep = self._surplus = False
 
     # -- what the pool asks ---------------------------------------------------------------------------------------
 
@@ -145,20 +153,58 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            self._surplus = True
-            if not self._whole:
-                why = "changes the protocol, which nobody asked for"
-                self._fail(broken_body(self._keeper.host, why, self._status))
+            self._upgraded()
         except HttpParserError as error:
+            if self._headers is None:
+                self._refused(data, error)
+                return
             self._surplus = True
             if not self._whole:
-                self._break(f"is not HTTP ({error})", str(error))
+                self._break(f"is not HTTP ({error})", "")
         if self._whole:
             self._finish()
         elif self._headers is None:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._break("has no end of headers", f"more than {MAX_HEAD:,} bytes of headers")
+            self._gather(data)
+        elif self._size != self._weighed:
+            self._weighed = self._size
+        else:  # trailers or the like: nothing of a body came with these bytes
+            self._barren += len(data)
+            if self._barren > MAX_HEAD:
+                self._break(f"has more than {MAX_HEAD:,} bytes where its body should go on or end", "")
+
+    def _upgraded(self) -> None:
+        self._surplus = True
+        if not self._whole:
+            self._fail(broken_body(self._keeper.host, "changes the protocol, which nobody asked for", self._status))
+
+    def _gather(self, data: bytes | memoryview) -> None:
+        """A head that is not complete."""
+        if self._waiter is None:
+            return
+        if self._head is None:
+            self._head = bytearray()
+        self._head += data
+        if len(self._head) > MAX_HEAD:
+            self._malformed(f"has more than {MAX_HEAD:,} bytes of headers")
+
+    def _refused(self, data: bytes | memoryview, error: HttpParserError) -> None:
+        """llhttp takes no Content-Length twice, not even the same; the rest of what it refuses is to be refused."""
+        if self._head is None:
+            self._head = bytearray()
+        self._head += data
+        raw = bytes(self._head)
+        if "Content-Length" in str(error) and len(raw) <= MAX_HEAD and not has_end(raw):
+            self._parser = cast("HttpResponseParser", Refusing(error))  # until the lengths are all there
+            return
+        mended = with_one_length(raw)
+        if mended is None:
+            self._surplus = True
+            several = len(set(lengths_in(raw))) > 1
+            self._malformed("says more than one length of its body" if several else f"is not HTTP ({error})")
+            return
+        self._parser = _parser_for(self)
+        self._fields, self._head = [], None
+        self.data_received(mended)
 
     def eof_received(self) -> None:
         self._end(None)
@@ -188,11 +234,18 @@ class Connection(asyncio.Protocol):
             self._fields = []
             return
         self._headers = headers = gathered(self._fields)
-        if status in {204, 304}:
-            self._whole = True  # a Content-Length here tells of a body that does not come
+        if status in {204, 304}:  # a Content-Length here tells of a body that does not come
+            self._whole, self._keep = True, self._parser.should_keep_alive()
             return
         coding = headers.get("transfer-encoding")
-        self._until_close = "chunked" not in coding.lower() if coding else "content-length" not in headers
+        if coding:
+            self._until_close = "chunked" not in coding.lower()
+            if "content-length" in headers:  # chunks win, but a connection over which both were said is not used again
+                self._surplus = True
+                if self._until_close:
+                    self._break("has a Transfer-Encoding without chunks beside a Content-Length", "")
+        else:
+            self._until_close = "content-length" not in headers
         packed = headers.get("content-encoding")
         if packed and packed.lower() != "identity":
             self._unpacker = Unpacker(packed.lower())
@@ -215,7 +268,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         assert self._parser is not None
-        if self._status >= 200 and not self._surplus:
+        if self._status >= 200 and not self._whole:
             self._keep = self._parser.should_keep_alive()
             self._whole = True
 
@@ -252,12 +305,25 @@ class Connection(asyncio.Protocol):
         self._break("was cut" + (f" ({said})" if said else ""), said)
 
     def _break(self, why: str, words: str) -> None:
-        """After the headers the answer is broken, with what arrived of it; before, there is none."""
+        """It ended too soon. After the headers the answer is broken, with what arrived of it; before, there is none."""
         host = self._keeper.host
-        if self._headers is None:
+        if self._headers is None and not self._says_error():
             self._fail(died_after_sending(host, [words]))
         else:
             self._fail(broken_body(host, why, self._status, b"".join(self._chunks)))
+
+    def _malformed(self, why: str) -> None:
+        """It goes on, and its head cannot be read: an answer that is broken, or none at all."""
+        status = status_in(self._head or b"")
+        self._says_error()
+        self._fail(broken_body(self._keeper.host, why, status) if status else no_http(self._keeper.host, why))
+
+    def _says_error(self) -> bool:
+        """Whether the head, of which only a part could be read, is that of an error: then that part is its headers."""
+        if self._waiter is None or (status := status_in(self._head or b"")) < 400:
+            return False
+        self._status, self._headers = status, gathered(self._fields)
+        return True
 
     def _fail(self, failure: Failure) -> None:
         """An answer whose status says that it is an error stays one: only the server's word on it is incomplete."""
@@ -269,6 +335,28 @@ class Connection(asyncio.Protocol):
         self.abort()
         if waiter is not None and not waiter.done():
             waiter.set_result(outcome)
+
+
+def _parser_for(connection: Connection) -> HttpResponseParser:
+    """As lenient as aiohttp (folded headers, line feeds alone), and chunks win over a length (RFC 9112 6.3)."""
+    parser = HttpResponseParser(connection)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_spaces_after_chunk_size=True,
+        lenient_chunked_length=True,
+    )
+    return parser
+
+
+class Refusing:
+    """In the place of a parser that has refused a head, until the head has come whole."""
+
+    def __init__(self, error: HttpParserError) -> None:
+        self._error = error
+
+    def feed_data(self, _data: bytes | memoryview) -> None:
+        raise self._error
 
 
 class BufferedConnection(Connection, asyncio.BufferedProtocol):
@@ -298,38 +386,3 @@ def _remember(name: bytes) -> str:
     if len(_KNOWN_NAMES) < 256:
         _KNOWN_NAMES[name] = key
     return key
-
-
-class Unpacker:
-    """gzip and deflate, as they arrive. An encoding that was not asked for raises `zlib.error` at the first byte."""
-
-    __slots__ = ("_encoding", "_fed", "_stream")
-
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip's or zlib's head, whichever comes
-        self._fed = False
-
-    @property
-    def is_whole(self) -> bool:
-        return self._stream.eof or not self._fed
-
-    def feed(self, data: bytes, room: int) -> bytes:
-        """At most `room` bytes; a full `room` means that more may be left, which is lost."""
-        if self._encoding not in {"gzip", "x-gzip", "deflate"}:
-            raise zlib.error(f"packed as {self._encoding!r:.40}")
-        out = self._first(data, room) if not self._fed else self._stream.decompress(data, room)
-        while self._stream.unused_data.startswith(b"\x1f") and len(out) < room:  # one gzip behind another
-            rest, self._stream = self._stream.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 32)
-            out += self._stream.decompress(rest, room - len(out))
-        return out
-
-    def _first(self, data: bytes, room: int) -> bytes:
-        self._fed = True
-        try:
-            return self._stream.decompress(data, room)
-        except zlib.error:
-            if self._encoding != "deflate":
-                raise
-            self._stream = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers leave zlib's head out
-            return self._stream.decompress(data, room)

@@ -35,12 +35,15 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def server_pace(headers: Mapping[str, str], now: float) -> ServerPace | None:
     """The limits that a reply tells; None when it tells none (vLLM, Ollama, DeepSeek). Where it has none of its own, a
-    LiteLLM proxy's `llm_provider-...` are those of the server behind it."""
+    LiteLLM proxy's `llm_provider-...` are those of the server behind it; and where it says them again under the usual
+    names, it leaves out when they reset, and of whose dialect they are."""
     names = tuple(headers)
     words = _words(plan_for(names), headers, now)
-    if not words and (behind := handed_on(names)):
+    if (not words or words[0].reset is None) and (behind := handed_on(names)):
         inner = {name.removeprefix(HANDED_ON): headers[name] for name in behind}
-        words = _words(plan_for(tuple(inner)), inner, now)
+        told = _words(plan_for(tuple(inner)), inner, now)
+        whole = {(word.what, word.limit): word for word in told}
+        words = [whole.get((word.what, word.limit), word) for word in words] or told
     return ServerPace(tuple(words)) if words else None
 
 

@@ -55,6 +55,16 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("unreachable", "no route to host"), "no way to {host}: check the network and any proxy"),
 )  # fmt: skip
 
+_MALFORMED = (
+    "content-length",
+    "transfer-encoding",
+    "header line",
+    "http header",
+    "message head is too large",
+    "receive buffer too long",
+)
+_NO_HTTP = ("http version parsed", "illegal status line")
+
 
 def not_connected(host: str, words: Sequence[str]) -> Failure:
     """No connection, so nothing was sent and nothing is billed."""
@@ -71,6 +81,23 @@ def connect_timed_out(host: str, seconds: float) -> Failure:
 def died_after_sending(host: str, words: Sequence[str]) -> Failure:
     """The request was on its way: the server may have taken it and may charge for it."""
     return Failure(FailureKind.DISCONNECTED, f"{host} closed the connection without an answer{_last(words)}")
+
+
+def not_answered(host: str, words: Sequence[str]) -> Failure:
+    """What hyper (pyreqwest) or h11 (httpx) said of a request that left and got no status."""
+    last = words[-1].lower() if words else ""
+    if any(sign in last for sign in _MALFORMED):
+        return broken_body(host, f"is not HTTP ({masked(words[-1])})", None)
+    return (
+        no_http(host, f"is not HTTP ({masked(words[-1])})")
+        if any(sign in last for sign in _NO_HTTP)
+        else died_after_sending(host, words)
+    )
+
+
+def no_http(host: str, why: str) -> Failure:
+    """Something came, but nothing with a status: whoever is there may have taken the request all the same."""
+    return Failure(FailureKind.DISCONNECTED, f"what {host} sent {why}: is base_url right?")
 
 
 def timed_out(host: str, elapsed: float, read: float, total: float) -> Failure:

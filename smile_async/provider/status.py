@@ -205,6 +205,8 @@ def _kind(status: int, error: ErrorBody) -> FailureKind:
         for beginning, kind in _BY_BEGINNING:
             if told.startswith(beginning):
                 return kind
+    if status == 500 and told.startswith("litellm.") and "connection error" in told:
+        return FailureKind.GATEWAY  # the proxy lost the server behind it, perhaps after that had answered
     # A redirect is not followed (keys would go elsewhere), and is no word about the row.
     of_the_row = 400 <= status < 500
     return _BY_STATUS.get(status, FailureKind.BAD_REQUEST if of_the_row else FailureKind.SERVER_ERROR)

@@ -33,11 +33,15 @@ from smile_async.provider.network import (
     broken_body,
     connect_timed_out,
     died_after_sending,
+    not_answered,
     not_connected,
     timed_out,
 )
+from smile_async.provider.origin import IDLE
+from smile_async.provider.place import USER_AGENT, Place, place_of
+from smile_async.provider.tls import Tls, trusting_the_system
 from smile_async.provider.wariness import Wariness
-from smile_async.provider.wire import IDLE, USER_AGENT, Place, Tls, Wire, place_of, trusting_the_system
+from smile_async.provider.wire import Wire
 from smile_async.settings import Timeouts
 
 if TYPE_CHECKING:
@@ -185,7 +189,7 @@ class Transport:
             return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
         if status is not None:
             return broken_body(host, f"was cut or cannot be unpacked ({words[-1]})", status, got)
-        return died_after_sending(host, words)
+        return not_answered(host, words)
 
     def _too_large(self, url: str, status: int) -> Failure:
         return broken_body(_host(url), f"is larger than {self._max_body:,} bytes", status)
@@ -234,7 +238,7 @@ class Transport:
             return timed_out(host, elapsed, self._timeouts.read, self._timeouts.total)
         if status is not None:
             return broken_body(host, "was cut or cannot be unpacked", status, got)
-        return died_after_sending(host, words)
+        return not_answered(host, words)
 
 
 def _legible(headers: "pyreqwest.http.HeaderMap") -> dict[str, str]:

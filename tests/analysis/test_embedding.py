@@ -13,6 +13,7 @@ from smile_async.analysis.digests import dialogue_text, qa_text, text_digest
 from smile_async.analysis.embedding import (
     MISSING,
     Batching,
+    _Reading,
     batches,
     corpus_texts,
     embed_corpus,
@@ -274,3 +275,12 @@ def test_another_corpus_is_refused_before_anything_is_asked_and_a_tenth_in_commo
     mixed = [record(0, qa=False), record(1, qa=False), *strangers[2:]]  # 2 of 20 are the run's own: a tenth
     embed(tmp_path, mixed, what=("dialogue",))
     assert load_vectors(tmp_path).digests[2] == text_digest("别的2\n答2")
+
+
+def test_what_another_process_asked_between_the_look_and_the_run_is_not_asked_again(tmp_path: Path) -> None:
+    embed(tmp_path, [record(0), record(1)], what=("dialogue",))
+    reading = _Reading(lambda: corpus_texts([record(0), record(9), record(7)], ("dialogue",)), tmp_path)
+    reading.look(kin=True)
+    embed(tmp_path, [record(0), record(1), record(9)], what=("dialogue",))
+
+    assert [text.id for text in reading.new() if isinstance(text, Text)] == ["r7"]

@@ -67,6 +67,12 @@ LIMIT = "You have reached your specified API usage limits. You will regain acces
         (408, b"", K.TIMEOUT),
         (500, b"[]", K.SERVER_ERROR),
         (502, b"<html>bad gateway</html>", K.GATEWAY),
+        (
+            500,
+            openai("500", "litellm.InternalServerError: OpenAIException - Connection error.\n\nLiteLLM: ..."),
+            K.GATEWAY,
+        ),
+        (500, openai("500", "litellm.InternalServerError: OpenAIException - overheated"), K.SERVER_ERROR),
         # Azure
         (401, openai("401", "Access denied due to invalid subscription key or wrong API endpoint."), K.AUTH),
         (404, openai("DeploymentNotFound", "The API deployment for this resource does not exist."), K.UNKNOWN_MODEL),

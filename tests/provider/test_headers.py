@@ -339,3 +339,29 @@ def test_what_a_litellm_proxy_hands_on_is_read_where_it_says_nothing_of_its_own(
     assert pace.limits == (LimitWord("requests", None, 60, 59, None),)
     none = {"x-ratelimit-limit-requests": "None", "x-ratelimit-remaining-requests": "None"}
     assert server_pace(behind | none, NOW) == server_pace(behind, NOW)
+
+
+def test_what_a_litellm_proxy_leaves_out_is_read_from_what_it_hands_on() -> None:
+    """As version 1.106 sends them: the limits again under the usual names, their resets only as the server's. Without
+    them 60 in ten seconds would be taken for 60 a minute, and Groq's of a day for a minute's."""
+    limits = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0"}
+    tokens = {"x-ratelimit-limit-tokens": "900", "x-ratelimit-remaining-tokens": "800"}
+    behind = {f"llm_provider-{name}": value for name, value in {**limits, "x-ratelimit-reset-requests": "7.5s"}.items()}
+
+    pace = server_pace({**limits, **tokens, **behind}, NOW)
+    of_groq = server_pace({**limits, **behind, "llm_provider-x-groq-region": "us"}, NOW)
+
+    assert pace is not None
+    assert pace.limits == (LimitWord("requests", None, 60, 0, 7.5), LimitWord("tokens", None, 900, 800, None))
+    assert of_groq is not None
+    assert of_groq.limits == (LimitWord("requests", 86_400.0, 60, 0, 7.5),)
+
+
+def test_a_limit_of_the_litellm_proxys_own_stays_its_own() -> None:
+    own = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "3"}
+    behind = {"llm_provider-x-ratelimit-limit-requests": "500", "llm_provider-x-ratelimit-reset-requests": "1s"}
+
+    pace = server_pace({**own, **behind}, NOW)
+
+    assert pace is not None
+    assert pace.limits == (LimitWord("requests", None, 60, 3, None),)

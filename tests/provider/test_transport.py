@@ -287,6 +287,30 @@ def test_silence_in_the_middle_of_the_body_is_a_read_timeout(through: str) -> No
     assert "nothing arrived" in failure(run(script, once, through, SHORT), FailureKind.TIMEOUT).detail
 
 
+@pytest.mark.parametrize(("pieces", "whole"), [(6, True), (30, False)])
+def test_a_trickling_body_arrives_while_the_total_lasts_however_long_it_takes(
+    pieces: int, whole: bool, through: str
+) -> None:
+    """A piece each 0.05 s, none of them late by the 0.15 s of `read`: 6 take 0.3 s of a total of 1 s, 30 would take
+    1.5 s of 0.4."""
+
+    async def script(_seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (10 * pieces))
+        for _ in range(pieces):
+            await asyncio.sleep(0.05)
+            writer.write(b"0123456789")
+        return True
+
+    total = 1.0 if whole else SHORT.total
+    outcome = run(script, once, through, Timeouts(connect=2.0, read=0.15, total=total))
+
+    if whole:
+        assert isinstance(outcome, HttpAnswer), outcome
+        assert len(outcome.body) == 10 * pieces
+    else:
+        assert "total timeout" in failure(outcome, FailureKind.TIMEOUT).detail
+
+
 def test_blank_lines_keep_a_slow_answer_alive_until_the_total_is_up(through: str) -> None:
     """DeepSeek sends one now and then: each resets the 0.15 s, the total of 0.4 s ends it."""
 

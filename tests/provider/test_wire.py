@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from smile_async.engine.job import Failure, FailureKind
 from smile_async.errors import SettingsError
-from smile_async.provider.connection import MAX_HEAD, Connection, HttpAnswer, Outcome, Unpacker
+from smile_async.provider.connection import MAX_HEAD, Connection, HttpAnswer, Outcome
+from smile_async.provider.origin import LONG_AGO, in_turn
+from smile_async.provider.place import Place, head_of, place_of
 from smile_async.provider.transport import Transport
-from smile_async.provider.wire import LONG_AGO, OVERSLEPT, Place, head_of, in_turn, place_of
+from smile_async.provider.unpacker import Unpacker
+from smile_async.provider.wire import OVERSLEPT
 from smile_async.settings import Timeouts
 from tests.provider.wire import OK, Script, Seen, Wire, listening, sends, until
 
@@ -421,7 +424,7 @@ def test_headers_of_one_name_are_joined_and_latin_1_is_read() -> None:
             FailureKind.BROKEN_BODY,
             "changes the protocol",
         ),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * (MAX_HEAD + 1), FailureKind.DISCONNECTED, "of headers"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * (MAX_HEAD + 1), FailureKind.BROKEN_BODY, "of headers"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", FailureKind.BROKEN_BODY, "is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx", FailureKind.BROKEN_BODY, "'br'"),
         (

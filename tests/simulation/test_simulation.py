@@ -17,7 +17,8 @@ from smile_async.engine.ledger import Batch, Ledger
 from smile_async.engine.limits import Gate
 from smile_async.engine.queue import JobQueue
 from smile_async.engine.runner import Runner
-from smile_async.engine.window import Entry, RateWindow
+from smile_async.engine.window import RateWindow
+from smile_async.engine.window_log import Entry
 from tests.simulation.campaign import play_many, play_some
 from tests.simulation.scenario import DAY, Scenario, draw
 from tests.simulation.server import Line
