@@ -8,6 +8,7 @@ from typing import Literal
 
 from smile_async.corpus import reading
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
+from smile_async.corpus.language import Language, Letters, first_texts, letters_of
 from smile_async.engine.schema import DATABASE
 from smile_async.errors import CorpusError
 
@@ -49,6 +50,20 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Record]:
         return self.read()
+
+    def language(self) -> Language:
+        """That of the run's recipe, where it is one of the two; else by the letters of the first dialogues."""
+        if self.run is not None:
+            from smile_async import run_folder
+
+            code = run_folder.recipe_of(self.run).language.partition("-")[0].lower()
+            if code in ("zh", "en"):
+                return "zh" if code == "zh" else "en"
+        return self.letters().language
+
+    def letters(self) -> Letters:
+        """Of the first dialogues."""
+        return letters_of(first_texts(self))
 
 
 def open_corpus(path: str | Path, *, roles: RoleMap | None = None) -> Corpus:

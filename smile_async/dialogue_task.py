@@ -1,7 +1,7 @@
 """Dialogue generation as a task for the engine: render a row with the recipe, judge the answer by its rules."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -30,45 +30,12 @@ def dialogue_task(
     Identity holds what shapes the request, not the rules: they can change, and be applied again to replies that are
     already paid for (`smile revalidate`).
     """
-    form = recipe.format
-
-    def render(seed: Seed) -> Request:
-        messages = recipe.render(seed.pair, seed.topic)
-        return Request(tuple([Message(role, content) for role, content in messages]), max_tokens)
-
-    def accept(seed: Seed, reply: Reply) -> Accepted[Sequence[Spoken]] | Rejected:
-        if reply.finish_reason == "content_filter":
-            return Rejected(CONTENT_FILTER, reply.filtered or "finish_reason content_filter")
-        verdict = judge(
-            reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
-        )
-        if isinstance(verdict, Valid):
-            return Accepted(verdict.spoken, verdict.flags)
-        saved = salvage(
-            reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
-        )
-        if saved is None:
-            return Rejected(str(verdict.code), verdict.detail)
-        return Accepted(saved.valid.spoken, (*saved.valid.flags, *saved.flags), mended=True)
-
-    def amend(seed: Seed, reply: Reply, rejected: Rejected) -> Amended | None:
-        steps = form.salvage.steps
-        if Step.MORE_TOKENS in steps and max_tokens is not None and reply.finish_reason == CUT_OFF:
-            longer = replace(render(seed), max_tokens=MORE_TOKENS * max_tokens)
-            return Amended(longer, Step.MORE_TOKENS)
-        told = re_ask_text(rejected.code, recipe) if Step.RE_ASK in steps and reply.text.strip() else ""
-        if not told:
-            return None
-        asked = render(seed)
-        return Amended(
-            Request((*asked.messages, Message("assistant", reply.text), Message("user", told)), max_tokens), Step.RE_ASK
-        )
-
+    work, steps = _Dialogues(recipe, max_tokens), recipe.format.salvage.steps
     return Task(
         name="dialogue",
-        render=render,
-        accept=accept,
-        amend=amend if Step.MORE_TOKENS in form.salvage.steps or Step.RE_ASK in form.salvage.steps else None,
+        render=work.render,
+        accept=work.accept,
+        amend=work.amend if Step.MORE_TOKENS in steps or Step.RE_ASK in steps else None,
         dump_item=Seed.dump,
         load_item=Seed.load,
         dump_value=dump_spoken,
@@ -82,6 +49,45 @@ def dialogue_task(
         },
         source_id=lambda seed: seed.source_id,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialogues:
+    """What the task does with a row and with an answer to it."""
+
+    recipe: Recipe
+    max_tokens: int | None
+
+    def render(self, seed: Seed) -> Request:
+        messages = self.recipe.render(seed.pair, seed.topic)
+        return Request(tuple([Message(role, content) for role, content in messages]), self.max_tokens)
+
+    def accept(self, seed: Seed, reply: Reply) -> Accepted[Sequence[Spoken]] | Rejected:
+        if reply.finish_reason == "content_filter":
+            return Rejected(CONTENT_FILTER, reply.filtered or "finish_reason content_filter")
+        form = self.recipe.format
+        verdict = judge(
+            reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
+        )
+        if isinstance(verdict, Valid):
+            return Accepted(verdict.spoken, verdict.flags)
+        saved = salvage(
+            reply.text, form=form, finish_reason=reply.finish_reason, refusal=reply.refusal, source=seed.pair
+        )
+        if saved is None:
+            return Rejected(str(verdict.code), verdict.detail)
+        return Accepted(saved.valid.spoken, (*saved.valid.flags, *saved.flags), mended=True)
+
+    def amend(self, seed: Seed, reply: Reply, rejected: Rejected) -> Amended | None:
+        steps = self.recipe.format.salvage.steps
+        if Step.MORE_TOKENS in steps and self.max_tokens is not None and reply.finish_reason == CUT_OFF:
+            longer = replace(self.render(seed), max_tokens=MORE_TOKENS * self.max_tokens)
+            return Amended(longer, Step.MORE_TOKENS)
+        told = re_ask_text(rejected.code, self.recipe) if Step.RE_ASK in steps and reply.text.strip() else ""
+        if not told:
+            return None
+        again = (*self.render(seed).messages, Message("assistant", reply.text), Message("user", told))
+        return Amended(Request(again, self.max_tokens), Step.RE_ASK)
 
 
 def dump_spoken(spoken: Sequence[Spoken]) -> bytes:

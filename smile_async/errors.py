@@ -3,7 +3,13 @@
 The command line turns any `SmileError` into its message on stderr and `exit_code`.
 """
 
-from typing import ClassVar
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+SHOWN = 80  # characters of a setting that differs
+_DIGEST = re.compile("[0-9a-f]{16,64}")
 
 
 class SmileError(Exception):
@@ -92,6 +98,33 @@ class NotLiveError(UsageError):
 
 class RunMismatchError(UsageError):
     """The run was started with other settings; the message lists what differs."""
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each key whose value (as JSON has it) is another. A digest tells a person nothing: of two it is only
+    said that they differ."""
+    return [
+        _difference(key, before.get(key), now.get(key))
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    if _is_digest(before) and _is_digest(now):
+        return f"{key}: has another content than it had"
+    return f"{key}: was {_shown(before)}, now {_shown(now)}"
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _shown(value: Any) -> str:
+    if _is_digest(value):
+        return f"one of digest {value[:8]}"
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 class StoppedError(SmileError):

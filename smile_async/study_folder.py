@@ -2,7 +2,7 @@
 made of and what came of it."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,13 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 
-from smile_async.errors import RunInUseError, RunMismatchError
+from smile_async.errors import RunInUseError, RunMismatchError, differences
 from smile_async.filing import whole_file
 
 NOTE = "study.json"
 LOCK = "study.lock"
 CORPORA, CHATBOT = "smile-study-1", "smile-chatbot-study-1"  # sections 3 to 5, section 6
 MADE_FROM = "made_from"  # the one input that notes of old have: a digest of all files together
-SHOWN = 200  # characters of a setting that differs
 
 
 def is_study(path: str | Path, kind: str) -> bool:
@@ -41,22 +40,25 @@ class StudyFolder:
     def begun(self) -> bool:
         return bool(self._notes())
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Note the settings of a new study; those of one that goes on must be the same (`RunMismatchError`)."""
-        before, told = self._notes().get("settings"), _plain(settings)
-        if before is None:
+    def begin(self, settings: Mapping[str, Any], shapes: Mapping[str, Collection[str]] | None = None) -> None:
+        """Note the settings of a new study; those of one that goes on must be the same (`RunMismatchError`).
+
+        `shapes`: the steps that a setting shapes. One that shaped no step which came to its end may be another.
+        """
+        noted, told = self._notes(), _plain(settings)
+        if "settings" not in noted:
             self._write({"format": self.kind, "settings": told, "steps": {}})
             return
-        differing = [
-            f"    {name}: was {_shown(before.get(name))}, now {_shown(told.get(name))}"
-            for name in sorted(before.keys() | told.keys())
-            if before.get(name) != told.get(name)
-        ]
-        if differing:
+        ended = noted["steps"].keys()
+        free = {name for name, steps in (shapes or {}).items() if ended.isdisjoint(steps)}
+        before, now = ({k: v for k, v in one.items() if k not in free} for one in (noted["settings"], told))
+        if differing := differences(before, now):
             raise RunMismatchError(
-                f"{self.path} holds a study with other settings:\n" + "\n".join(differing),
+                f"{self.path} holds a study with other settings:\n    " + "\n    ".join(differing),
                 hint="Go on with the settings it was started with, or name another folder.",
             )
+        if noted["settings"] != told:
+            self._write({**noted, "settings": told})
 
     def done(self, step: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """What came of a step whose inputs and files are unchanged; else None."""
@@ -142,8 +144,3 @@ def made_from(*files: Path) -> dict[str, str]:
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from JSON."""
     return dict(orjson.loads(orjson.dumps(values)))
-
-
-def _shown(value: Any) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -33,6 +33,28 @@ def test_a_study_with_other_settings_is_refused_by_their_names(tmp_path: Path) -
         folder.begin({"seed": 1, "base": "x"})
 
 
+def test_another_corpus_is_named_without_its_digest(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, CHATBOT)
+    folder.begin({"corpus": "0" * 64, "cases_file": None})
+    with pytest.raises(
+        RunMismatchError, match=r"cases_file: was null, now one of digest fff.*\n    corpus: has another"
+    ):
+        folder.begin({"corpus": "1" * 64, "cases_file": "f" * 64})  # 64 digits would tell nobody anything
+
+
+def test_a_setting_may_change_until_a_step_that_it_shapes_has_ended(tmp_path: Path) -> None:
+    folder, shapes = StudyFolder(tmp_path, CHATBOT), {"length": ("training",), "seed": ("cases", "training")}
+    folder.begin({"length": 1, "seed": 1, "base": "x"}, shapes)
+    folder.note("cases", {})
+    folder.begin({"length": 2, "seed": 1, "base": "x"}, shapes)
+    for other in ({"length": 2, "seed": 2, "base": "x"}, {"length": 2, "seed": 1, "base": "y"}):
+        with pytest.raises(RunMismatchError):
+            folder.begin(other, shapes)
+    folder.note("training", {})
+    with pytest.raises(RunMismatchError, match="length: was 2, now 3"):
+        folder.begin({"length": 3, "seed": 1, "base": "x"}, shapes)
+
+
 def test_a_folder_of_one_kind_is_no_other_kinds(tmp_path: Path) -> None:
     StudyFolder(tmp_path, CHATBOT).begin({"seed": 1})
     assert is_study(tmp_path, CHATBOT)

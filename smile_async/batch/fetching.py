@@ -280,8 +280,8 @@ async def _given_up(
         await _take(collector, path, batch, dialect)
     await collector.lost("given up")
     await note(desk.ledger, batch.evolve(state=RELEASED, detail="given up"))
-    for path in files:
-        path.unlink()
+    for path in [*files, desk.file(batch, "requests")]:  # the latter of one of which nobody knows whether it was made
+        path.unlink(missing_ok=True)
     return collector.done
 
 

@@ -123,12 +123,16 @@ def draw(
     """
     if not 2 <= len(systems) <= len(LETTERS):
         raise UsageError(f"{len(systems)} systems: a ballot compares two to five.", hint="Name each as NAME=FILE.")
-    known = {case.id for case in cases}
-    if foreign := [name for name, told in systems.items() if not known.issuperset(told)]:
-        raise UsageError(f"{foreign[0]} answers cases that are not there.", hint="Name the cases that it answered.")
+    if count < 1:
+        raise UsageError(f"{count} cases are to be drawn.", hint="Give 1 or more; the paper draws 100.")
+    _check_same_cases(cases, systems)
     answered = [case for case in cases if all(case.id in told for told in systems.values())]
-    if not answered or count < 1:
-        raise UsageError("There is no case to draw.", hint="A case needs a response of every system, under its id.")
+    if not answered:
+        told = ", ".join(f"{name} {len(texts):,}" for name, texts in systems.items())
+        raise UsageError(
+            f"None of the {len(cases):,} cases is answered by every system (answers: {told}).",
+            hint="A case needs a response of every system, under its id.",
+        )
     drawn = Random(seed).sample(answered, min(count, len(answered)))
     secret = _digest(seed, drawn, systems)
     order = Random(secret)
@@ -146,6 +150,17 @@ def draw(
         {system: sum(case.id not in told for case in cases) for system, told in systems.items()},
         sum(_identical(ballot) for ballot in ballots),
     )
+
+
+def _check_same_cases(cases: Sequence[Case], systems: Mapping[str, Mapping[str, str]]) -> None:
+    known = {case.id for case in cases}
+    for name, told in systems.items():
+        if foreign := [one for one in told if one not in known]:
+            raise UsageError(
+                f"{name} has answers to {len(foreign):,} cases that are not among the {len(known):,} given, the first"
+                f" {foreign[0]!r}: they are answers to another test set.",
+                hint="Give the cases that all systems answered.",
+            )
 
 
 def _ballot(case: Case, places: Mapping[str, str], systems: Mapping[str, Mapping[str, str]]) -> Ballot:

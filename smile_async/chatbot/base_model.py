@@ -6,6 +6,7 @@ training, merging and converters find what they need: configuration, tokenizer, 
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -34,8 +35,9 @@ def require_training(what: str = "Training", needed: Sequence[str] = NEEDED) -> 
 
 
 def quiet_libraries() -> None:
-    """transformers and datasets write bars and hints for notebooks to stderr; here others tell how far it is. What
-    they will rename in their next version is between them. trl would tell its makers of each training."""
+    """transformers and datasets write bars and hints for notebooks to stderr, and the hub's client two lines for each
+    try of a download; here others tell how far it is. What they will rename in their next version is between them. trl
+    would tell its makers of each training."""
     import warnings
 
     for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
@@ -49,6 +51,7 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # once transformers, which imports it, is there
 
 
 def base_folder(base: str, *, cache: Path | None = None, notify: Callable[[str], None] = lambda _text: None) -> str:
@@ -68,7 +71,20 @@ def base_folder(base: str, *, cache: Path | None = None, notify: Callable[[str],
         return str(path.absolute())
     if path.is_absolute() or base.startswith((".", "~")) or path.suffix == ".gguf":
         raise UsageError(f"There is no model at {base}.", hint="Name a model's folder, its name, or a GGUF file.")
+    if not _is_cached(base):
+        notify(f"Fetching {base} from Hugging Face, once; without a network that fails after a minute of tries.")
     return base
+
+
+def _is_cached(name: str) -> bool:
+    """Whether a model of Hugging Face's was fetched before. Asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:  # no such name can be
+        return False
 
 
 def _unpacked(gguf: Path, cache: Path | None, notify: Callable[[str], None], sha256: str | None = None) -> Path:

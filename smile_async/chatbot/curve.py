@@ -13,7 +13,8 @@ PROGRESS, PICTURE = "progress.jsonl", "loss.png"
 @dataclass(frozen=True, slots=True)
 class Point:
     """One line of `progress.jsonl`. `step` counts optimizer steps; `loss` is the training loss since the line before,
-    `eval_loss` the loss on the validation part (the mean over sessions)."""
+    `eval_loss` the loss on the validation part (the mean over sessions); `seconds` are of all the work that led here,
+    also before a stop."""
 
     step: int
     epoch: float
@@ -38,6 +39,20 @@ def rewind(path: Path, step: int) -> None:
     """Forget what was written after `step`: from there training goes on."""
     kept = [point for point in read_points(path) if point.step <= step]
     path.write_bytes(b"".join(map(_line, kept)))
+
+
+def seconds_of(points: Iterable[Point]) -> float:
+    """How long the work took that led to the last of them."""
+    return max((point.seconds or 0.0 for point in points), default=0.0)
+
+
+def mean_loss(points: Iterable[Point]) -> float | None:
+    """The training loss over all steps that the lines speak of; None without any."""
+    step, total = 0, 0.0
+    for point in points:
+        if point.loss is not None:
+            step, total = point.step, total + point.loss * (point.step - step)
+    return total / step if step else None
 
 
 def append(path: Path, point: Point) -> None:
@@ -85,10 +100,14 @@ def callback(path: Path, notify: Notify) -> Any:
 
     from transformers import TrainerCallback
 
-    began = monotonic()
+    began, before = monotonic(), 0.0
     first: list[tuple[int, float]] = []  # the step before the first of this process, and when it was
 
     class _Writer(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            nonlocal before
+            before = seconds_of(read_points(path))  # what is left of an earlier stretch
+
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             if not first:
                 first.append((state.global_step, monotonic()))
@@ -103,7 +122,7 @@ def callback(path: Path, notify: Notify) -> Any:
                 loss=told.get("loss"),
                 eval_loss=told.get("eval_loss"),
                 learning_rate=told.get("learning_rate"),
-                seconds=round(monotonic() - began, 1),
+                seconds=round(before + monotonic() - began, 1),
             )
             append(path, point)
             notify(point, state.max_steps, _left(state.global_step, state.max_steps, first, monotonic()))

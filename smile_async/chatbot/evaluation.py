@@ -78,21 +78,23 @@ def evaluate(
     references: Sequence[str],
     responses: Mapping[str, Sequence[str]],
     *,
-    tokens: str = "characters",
+    tokens: str | None = None,
     more: Mapping[str, Scorer] | None = None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Evaluation:
     """`references` has a text a case, `responses` as many by each system, in the same order.
 
-    `more` are metrics beside those of `PER_CASE` (BERTScore, cosine), by their name. Raises `UsageError` where lengths
-    differ or nothing is there.
+    `tokens` is one of `metrics.TOKENS`; None: characters or words, by the script of the references. `more` are
+    metrics beside those of `PER_CASE` (BERTScore, cosine), by their name. Raises `UsageError` where lengths differ
+    or nothing is there.
     """
     if not references or not responses:
         raise UsageError("There is nothing to evaluate.", hint="Give cases with references, and a system's responses.")
     for name, texts in responses.items():
         if len(texts) != len(references):
             raise UsageError(f"{name} has {len(texts):,} responses to {len(references):,} cases.")
+    tokens = tokens or metrics.tokens_for(references)
     tokenize = metrics.TOKENS[tokens]
     # Metrics of the caller's first: an encoder that cannot be had is told before the others are computed.
     theirs = {

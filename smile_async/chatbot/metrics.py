@@ -1,11 +1,12 @@
 """Automatic metrics of a response against its reference (Table 5): METEOR, BLEU-1/2/3, ROUGE-L and distinct-1/2/3.
 
-Tokens are Chinese characters, as in the paper; each figure says by its name which formula it is. The arithmetic is
-well-kept libraries': nltk (METEOR, sentence BLEU), sacrebleu (corpus BLEU), rapidfuzz (subsequences), bert-score.
+Tokens are Chinese characters, as in the paper, or the words of texts that part them; each figure says by its name which
+formula it is. The arithmetic is well-kept libraries': nltk (METEOR, sentence BLEU), sacrebleu (corpus BLEU), rapidfuzz
+(subsequences), bert-score.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +31,21 @@ def words(text: str) -> list[str]:
 
 
 TOKENS: dict[str, Tokenize] = {"characters": characters, "words": words}
+
+_UNPARTED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+"""Han, kana, Thai, Lao, Burmese, Khmer: scripts that put no space between words."""
+_UNPARTED_SHARE = 0.2  # of the letters: characters count, whatever Latin words are among them
+
+
+def tokens_for(texts: Iterable[str]) -> str:
+    """Which of `TOKENS` these texts are measured by, unless told: the paper's characters for Chinese (and for other
+    scripts that part no words), words else."""
+    letters = unparted = 0
+    for text in texts:
+        letters += sum(map(str.isalpha, text))
+        unparted += len(_UNPARTED.findall(text))
+    return "characters" if unparted > _UNPARTED_SHARE * letters or not letters else "words"
+
 
 FORMULAS = {
     "meteor": "mean of nltk's METEOR (alpha 0.9, beta 3, gamma 0.5), exact matches only; identical texts have 1, as in"
@@ -113,7 +129,10 @@ def bert_score(
 
     A text without tokens has 0.
     """
+    from smile_async.chatbot.base_model import quiet_libraries
+
     scorer = _part("bert_score", "train").BERTScorer
+    quiet_libraries()
     try:
         config = _part("transformers", "train").AutoConfig.from_pretrained(encoder)
     except (OSError, ValueError) as error:

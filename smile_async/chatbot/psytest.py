@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from smile_async.chatbot.identities import Hint, Identity, hints_in, known_names, mask_of, said_again
+from smile_async.chatbot.sessions import spoken
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap
 from smile_async.decisions import read_list, write_list, wrong_line
 from smile_async.dialogue.model import Dialogue, Utterance
@@ -180,15 +181,13 @@ def cases(records: Iterable[Record], roles: RoleMap = PAPER_ROLES) -> Iterator[C
                 f"Dialogue {record.row_id} has a speaker {min(strange)!r}.",
                 hint="Say who asks and who answers: --roles CLIENT,COUNSELOR.",
             )
-        spoken = tuple(
+        turns = tuple(
             Utterance(role=role, content="\n".join(one.content for one in said))
-            for role, said in groupby(
-                [one for one in record.dialogue.utterances if one.content.strip()], key=lambda one: one.role
-            )
+            for role, said in groupby(spoken(record.dialogue).utterances, key=lambda one: one.role)
         )
-        for place, one in enumerate(spoken):
+        for place, one in enumerate(turns):
             if one.role == roles.assistant and place > 0:
-                yield Case(f"{record.row_id}-{place + 1}", record.row_id, spoken[:place], one.content)
+                yield Case(f"{record.row_id}-{place + 1}", record.row_id, turns[:place], one.content)
 
 
 @dataclass(frozen=True, slots=True)

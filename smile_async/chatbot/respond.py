@@ -25,6 +25,7 @@ from smile_async.tasks import Following, Keeping, rejudge_task, run_task
 SAMPLING = Sampling(temperature=0.8, top_p=0.8)  # section 6's inference
 RESPONSES = "responses.jsonl"
 NAME = "system"  # the key under which a run notes who answers
+TRUNCATED = "truncated"  # the flag of an answer that was cut off
 
 
 class Turn(BaseModel):
@@ -99,7 +100,7 @@ def response_task(*, system: str | None = None, max_tokens: int | None = None) -
         text = reply.text.strip()
         if not text:
             return Rejected("refused" if reply.refusal else "empty")
-        return Accepted(text, ("truncated",) if reply.finish_reason == "length" else ())
+        return Accepted(text, (TRUNCATED,) if reply.finish_reason == "length" else ())
 
     return Task(
         name="responses",

@@ -44,6 +44,7 @@ class SessionReport:
     shortened: int
     too_long: int
     foreign: int
+    empty: int
     joined: int
     leading_dropped: int
     skipped: dict[str, int]
@@ -67,7 +68,8 @@ def write_sessions(
 ) -> SessionReport:
     """Write the sessions of `records` (read twice: first for the split) into the folder `out`, streaming.
 
-    Each line holds `id`, `dialogue` (the row id), `questionID` and the format's own fields. Raises `UsageError`.
+    Each line holds `id`, `dialogue` (the row id), `questionID` and the format's own fields. Raises `UsageError`, also
+    when there is no session to train on: then nothing is written, and what was there stays.
     """
     _check(format, legacy=legacy, limits=limits)
     parts = split_questions(Counter(map(question_of, records)), Shares(validation=validation, test=0, seed=seed))
@@ -90,6 +92,10 @@ def write_sessions(
             files[name].write(orjson.dumps(_row(session, format, system_prompt), option=orjson.OPT_APPEND_NEWLINE))
             written[name] += 1
             held.update([session.row_id] if name == VALIDATION else [])
+        if not written[TRAIN]:
+            raise _nothing_to_train_on(counts, written[VALIDATION])
+    for stale in {VALIDATION} - set(names):
+        (folder / stale).unlink(missing_ok=True)
     report = SessionReport(
         out=str(out),
         format=format,
@@ -106,20 +112,29 @@ def write_sessions(
 
 
 def _folder(path: Path, *, overwrite: bool) -> Path:
-    """The folder, made if need be (mode 0700). What `smile sft` wrote there before goes only with `overwrite`."""
+    """The folder, made if need be (mode 0700). What `smile sft` wrote there is replaced only with `overwrite`."""
     if path.exists() and not path.is_dir():
         raise exists_already(path)
     there = [path / name for name in (TRAIN, VALIDATION, REPORT) if (path / name).exists()]
     if there and not overwrite:
         raise exists_already(there[0])
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for stale in there:
-        stale.unlink()
     return path
 
 
+def _nothing_to_train_on(counts: SessionCounts, held: int) -> UsageError:
+    found = {**counts.skipped, "sessions too long": counts.too_long, "sessions for validation alone": held}
+    told = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
+    return UsageError(
+        f"{counts.dialogues:,} dialogues give no session to train on" + (f" ({told})." if told else "."),
+        hint="Raise --max-tokens."
+        if counts.too_long
+        else "A session is a counselor's answer to a client: is --roles right?",
+    )
+
+
 _COUNTED = (
-    "dialogues", "counselor_utterances", "shortened", "too_long", "foreign", "joined", "leading_dropped",
+    "dialogues", "counselor_utterances", "shortened", "too_long", "foreign", "empty", "joined", "leading_dropped",
 )  # fmt: skip
 
 

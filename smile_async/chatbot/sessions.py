@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from smile_async.corpus.formats import PAPER_ROLES, Record, RoleMap, exchange
 from smile_async.corpus.splits import question_of
+from smile_async.dialogue.model import Dialogue
 from smile_async.errors import UsageError
 
 LEGACY_HISTORY = 9  # utterances of history in the authors' converter
@@ -66,7 +67,7 @@ class HistoryLimits:
 @dataclass(slots=True)
 class SessionCounts:
     """What became of the dialogues; `skipped` by reason are whole dialogues, `too_long` sessions that no shorter
-    history brings under the token limit."""
+    history brings under the token limit, `empty` utterances without a word, which are left out."""
 
     dialogues: int = 0
     counselor_utterances: int = 0
@@ -74,6 +75,7 @@ class SessionCounts:
     shortened: int = 0
     too_long: int = 0
     foreign: int = 0
+    empty: int = 0
     joined: int = 0
     leading_dropped: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -81,8 +83,13 @@ class SessionCounts:
 
 def sessions_of(record: Record, roles: RoleMap = PAPER_ROLES) -> list[Session]:
     """A dialogue's sessions with all their history; empty where no client utterance is answered."""
-    shaped = exchange(record.dialogue, roles)
+    shaped = exchange(spoken(record.dialogue), roles)
     return [] if isinstance(shaped, str) else _split(record, shaped.turns)
+
+
+def spoken(dialogue: Dialogue) -> Dialogue:
+    """Without utterances that hold no word."""
+    return Dialogue(utterances=tuple(one for one in dialogue.utterances if one.content.strip()))
 
 
 def _split(record: Record, turns: tuple[Turn, ...]) -> list[Session]:
@@ -140,6 +147,13 @@ def within(turns: tuple[Turn, ...], most: int, count: CountTokens) -> tuple[Turn
     return None
 
 
+def shortest(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """All that `within` can cut is gone: the system prompt, the last client utterance, its answer."""
+    head = tuple(turn for turn in turns if turn[0] == "system")
+    rest = tuple(turn for turn in turns if turn[0] != "system")
+    return (*head, *rest[-2 - len(rest) % 2 :])  # histories of the authors' converter may begin with an answer
+
+
 def counted_sessions(
     records: Iterable[Record],
     counts: SessionCounts,
@@ -173,7 +187,9 @@ def _told(records: Iterable[Record], counts: SessionCounts, roles: RoleMap) -> I
 
 def _each_of(records: Iterable[Record], counts: SessionCounts, roles: RoleMap) -> Iterator[Session]:
     for record in _told(records, counts, roles):
-        shaped = exchange(record.dialogue, roles)
+        said = spoken(record.dialogue)
+        counts.empty += len(record.dialogue.utterances) - len(said.utterances)
+        shaped = exchange(said, roles)
         if isinstance(shaped, str):
             counts.skipped[shaped] += 1
             continue

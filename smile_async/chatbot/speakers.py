@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from smile_async.chatbot.base_model import plain_template
 from smile_async.chatbot.conversation import messages_of
 from smile_async.chatbot.drawn_tokens import DrawnTokens
+from smile_async.chatbot.own_turn import LABELS, OwnTurn, has_ended, own_turn
 from smile_async.chatbot.sessions import Turn
 from smile_async.engine.job import Reply, Request, Usage
 from smile_async.errors import UsageError
@@ -19,6 +21,7 @@ from smile_async.settings import Endpoint, Sampling, Timeouts
 
 MAX_TOKENS = 512  # of an answer; the corpus's counselor utterances have some hundred
 CONTEXT = 8192  # tokens of a conversation, with a local model
+LABEL_TOKENS = 24  # of the last words of an answer: no tokenizer makes more of a label
 LOCAL_TIMEOUTS = Timeouts(read=3_600.0, total=3_600.0)
 
 
@@ -68,24 +71,25 @@ async def local_speaker(
     *,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> AsyncIterator[Speaker]:
-    """A GGUF file (None: the embedded model) under llama.cpp, with a GGUF adapter if one is named. The embedded model
-    alone never learnt where an answer ends: it is stopped where it begins to speak for the client."""
+    """A GGUF file (None: the embedded model) under llama.cpp, with a GGUF adapter if one is named. One that is asked by
+    the plain template is stopped where it begins to speak for the client."""
     from smile_async.provider.local import prepare_server
 
     gguf = adapter_gguf(adapter) if adapter else None
+    template = template_of(gguf, embedded=model is None)
     server = await asyncio.to_thread(
         prepare_server,
         model,
         slots=1,
         context_per_slot=CONTEXT,
         adapter=gguf,
-        template=template_of(gguf, embedded=model is None),
+        template=template,
         notify=notify,
     )
     try:
         await asyncio.to_thread(server.start)
         at = Endpoint(base_url=server.endpoint.base_url, model=server.endpoint.model, api_key_env="")
-        ends = sampling.over(Sampling(extra={"stop": ["\nClient:"]})) if adapter is None and model is None else sampling
+        ends = sampling.over(Sampling(extra={"stop": [*LABELS]})) if template == plain_template() else sampling
         async with endpoint_speaker(at, ends, timeouts=LOCAL_TIMEOUTS) as speaker:
             yield speaker
     finally:
@@ -109,11 +113,7 @@ def template_of(adapter: Path | None, *, embedded: bool) -> str | None:
     """The chat template that lies beside an adapter, as `smile merge` writes it; None: the model's own."""
     if adapter is not None and adapter.with_suffix(".jinja").is_file():
         return adapter.with_suffix(".jinja").read_text("utf-8")
-    if embedded:
-        from smile_async.chatbot.base_model import plain_template
-
-        return plain_template()
-    return None
+    return plain_template() if embedded else None
 
 
 class HuggingFaceSpeaker:
@@ -138,6 +138,7 @@ class HuggingFaceSpeaker:
         self._model.eval()
         self._tokenizer = load_tokenizer(source, trust_remote_code=loading.get("trust_remote_code", False))
         self._tokens = ChatTokens(self._tokenizer)
+        self._plain = self._tokenizer.chat_template == plain_template()  # so it may go on for the client
         self._sampling = sampling
         if seed is not None:
             torch.manual_seed(seed)
@@ -148,9 +149,12 @@ class HuggingFaceSpeaker:
         try:
             if self._tokens.opens_thinking(turns):
                 yield OPEN_THINKING  # the template wrote it, and nobody would know
-            while (piece := await asyncio.to_thread(next, streamer, None)) is not None:
-                if piece:
-                    yield piece
+            own = OwnTurn()
+            while not own.over and (piece := await asyncio.to_thread(next, streamer, None)) is not None:
+                if told_piece := own.feed(piece) if self._plain else piece:
+                    yield told_piece
+            if rest := own.end():
+                yield rest
         finally:
             told.set()
             thread.join()
@@ -204,7 +208,7 @@ class HuggingFaceSpeaker:
             written = self._model.generate(
                 input_ids=torch.tensor(rows, device=self._model.device),
                 attention_mask=torch.tensor(seen, device=self._model.device),
-                stopping_criteria=StoppingCriteriaList([lambda *_, **__: told.is_set()]),
+                stopping_criteria=StoppingCriteriaList([lambda *_, **__: told.is_set(), *self._turn_ends(longest)]),
                 logits_processor=drawn,
                 **(arguments | {"do_sample": False}),
             )[:, longest:].tolist()
@@ -219,8 +223,20 @@ class HuggingFaceSpeaker:
         end = next((place for place, token in enumerate(tokens) if token in ends), None)
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
         usage = Usage(prompt, len(tokens) if end is None else end + 1)
-        text = without_thinking(begun + text)
-        return Reply(text, finish_reason="length" if end is None else "stop", usage=usage, model=self.name)
+        went_on = self._plain and has_ended(text)
+        text = without_thinking(begun + (own_turn(text) if went_on else text))
+        cut_off = end is None and not went_on
+        return Reply(text, finish_reason="length" if cut_off else "stop", usage=usage, model=self.name)
+
+    def _turn_ends(self, prompt: int) -> list[Any]:
+        """Ends a row of a batch whose model speaks for the client; only what it wrote itself is looked at."""
+
+        def ends(ids: Any, *_: Any, **__: Any) -> Any:
+            last = ids[:, prompt:][:, -LABEL_TOKENS:]
+            texts = self._tokenizer.batch_decode(last, skip_special_tokens=True)
+            return ids.new_tensor([has_ended(text) for text in texts]).bool()
+
+        return [ends] if self._plain else []
 
     def _arguments(self) -> dict[str, Any]:
         sampled = bool(self._sampling.temperature)

@@ -23,7 +23,7 @@ from smile_async.chatbot.curve import Notify
 from smile_async.chatbot.evaluation import Scorer, evaluate, read_answered
 from smile_async.chatbot.in_process import BATCH, InProcessModel
 from smile_async.chatbot.metrics import bert_score, require_metrics
-from smile_async.chatbot.respond import RESPONSES, SAMPLING, Case, read_cases, respond
+from smile_async.chatbot.respond import RESPONSES, SAMPLING, TRUNCATED, Case, read_cases, respond
 from smile_async.chatbot.session_files import TRAIN, VALIDATION, write_sessions
 from smile_async.chatbot.study_cases import (
     KeptRecords,
@@ -33,8 +33,8 @@ from smile_async.chatbot.study_cases import (
     learnt_references,
     take_cases,
 )
-from smile_async.chatbot.study_settings import STEPS, StepName, StudySettings, StudyWishes
-from smile_async.chatbot.training import ADAPTER, train
+from smile_async.chatbot.study_settings import SHAPES, STEPS, StepName, StudySettings, StudyWishes
+from smile_async.chatbot.training import ADAPTER, check_length, train
 from smile_async.chatbot.votes import keep_voted
 from smile_async.corpora import Corpus
 from smile_async.engine import events
@@ -43,6 +43,7 @@ from smile_async.errors import StoppedError, UsageError
 from smile_async.filing import whole_file
 from smile_async.notes import Whom
 from smile_async.options import Options
+from smile_async.run_folder import read_status
 from smile_async.settings import Endpoint, Limits, Sampling
 from smile_async.study_folder import CHATBOT, StudyFolder, digest
 from smile_async.tasks import Following, Keeping
@@ -117,15 +118,15 @@ def reproduce_chatbot(
     told = wishes or StudyWishes()
     if told.until is not None and told.until not in STEPS:
         raise UsageError(f"There is no step {told.until!r}.", hint=f"One of: {', '.join(STEPS)}.")
-    if told.until is None or STEPS.index(told.until) >= STEPS.index("training"):
+    if told.comes_to("training"):
         require_training()
-    if told.until is None or STEPS.index(told.until) >= STEPS.index("metrics"):
+    if told.comes_to("metrics"):
         require_metrics()  # not hours later
         _ = CosineScorer() if told.cosine else None
     folder = StudyFolder(Path(out), CHATBOT)
     with folder.alone():
         shaping = settings.as_json() | {"corpus": digest_of(corpus), "cases_file": cases and digest(cases)}
-        folder.begin(shaping)
+        folder.begin(shaping, SHAPES)
         study = _Study(folder, corpus, cases, settings, told, watch or StudyWatch())
         return study.carried_out(shaping)
 
@@ -156,6 +157,8 @@ class _Study:
         for number, (name, step_of) in enumerate(steps.items(), 1):
             step = step_of()
             found = self.folder.done(name, step.inputs)
+            if found is None and name == "baseline" and self.wishes.comes_to("training"):
+                self._check_length()
             self.watch.step(number, len(steps), TITLES[name], found is not None)
             if found is None:
                 found = step.work()
@@ -174,6 +177,11 @@ class _Study:
     @property
     def path(self) -> Path:
         return self.folder.path
+
+    def _check_length(self) -> None:
+        """Sessions that are all too long are told before the base model answers, which may take hours."""
+        if self.folder.done("training", self._training().inputs) is None:
+            check_length(self.path / SESSIONS, self.settings.training(), notify=self.watch.notify)
 
     def _held(self) -> frozenset[bytes]:
         if self.given is not None:
@@ -238,7 +246,8 @@ class _Study:
                 raise StoppedError(report.message, reason=report.reason, hint="The same command goes on.")
             counts = report.counts
             answered = {"answered": counts.accepted, "set_aside": counts.set_aside, "reasons": dict(counts.reasons)}
-            return answered | {"by": who["model"], "served": served is not None}
+            cut = read_status(self.path / ANSWERS / name).remarks.flags.get(TRUNCATED, 0)
+            return answered | {"truncated": cut, "by": who["model"], "served": served is not None}
 
         return _Step(self._digests(CASES) | {"who": who}, (f"{ANSWERS}/{name}/{RESPONSES}",), work)
 

@@ -14,10 +14,22 @@ Preset = Literal["small", "paper"]
 StepName = Literal["cases", "sessions", "baseline", "training", "fine-tuned", "metrics", "ballots"]
 STEPS: tuple[StepName, ...] = ("cases", "sessions", "baseline", "training", "fine-tuned", "metrics", "ballots")
 
+_MODEL: tuple[StepName, ...] = ("baseline", "training", "fine-tuned")
+SHAPES: Mapping[str, tuple[StepName, ...]] = {
+    **dict.fromkeys(("corpus", "cases_file", "test", "cases", "seed"), STEPS),
+    **dict.fromkeys(("validation", "system"), STEPS[1:]),
+    **dict.fromkeys(("base", "precision", "trust_remote_code", "max_tokens"), _MODEL),
+    **dict.fromkeys(
+        ("epochs", "sessions", "max_length", "evaluations", "checkpoint_steps", "learning_rate"), ("training",)
+    ),
+    "ballots": ("ballots",),
+}
+"""Which steps a setting shapes. While none of them has come to its end, the setting may change."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudySettings:
-    """All that shapes a study's answers; a folder that was begun with others is refused.
+    """All that shapes a study's answers; one that shaped a step which is done (`SHAPES`) does not change any more.
 
     `cases` are drawn by `seed`, `ballots` of them are shown to people; `test` and `validation` are shares of the
     questions that are kept out of training; `sessions` draws so many to train on (None: all), and as many at most to
@@ -112,3 +124,7 @@ class StudyWishes:
     layer: int | None = None
     also: Mapping[str, Path] | None = None
     until: StepName | None = None
+
+    def comes_to(self, step: StepName) -> bool:
+        """Whether the call goes as far as that step."""
+        return self.until is None or STEPS.index(step) <= STEPS.index(self.until)

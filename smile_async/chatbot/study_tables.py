@@ -65,12 +65,21 @@ def made_of(report: Mapping[str, Any]) -> Rows:
 
 def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     """What a reader must know before believing the table."""
-    steps, found = report["steps"], []
-    if "metrics" in steps:
-        found.append(
-            "95 % intervals of a bootstrap over cases; + above, - below the first system: the interval of the"
-            " difference, case by case, is beside 0."
-        )
+    steps, settings = report["steps"], report["settings"]
+    metrics = steps.get("metrics")
+    intervals = metrics and (
+        f"Tokens are {metrics['tokens']}. 95 % intervals of a bootstrap over cases; + above, - below the first system:"
+        " the interval of the difference, case by case, is beside 0."
+    )
+    return (
+        *([intervals] if intervals else []),
+        *_on_cases_and_training(steps, settings),
+        *_on_answers_and_ballots(steps, settings),
+    )
+
+
+def _on_cases_and_training(steps: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    found = []
     if cases := steps.get("cases"):
         if cases["from"] == "corpus":
             found.append(
@@ -81,17 +90,33 @@ def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
             found.append(
                 f"{cases['cases']:,} cases show that the way runs, and nothing about a counselor; the paper has 1,539."
             )
-    if (trained := steps.get("training")) and trained["steps"] < FEW_UPDATES:
+    trained = steps.get("training")
+    if trained and trained["steps"] < FEW_UPDATES:
         found.append(
             f"{trained['steps']} updates are next to no training: the first, in the warm-up, has a learning rate of 0."
         )
-    if why := steps.get("ballots", {}).get("why"):
-        found.append(f"No ballots were drawn: {why}.")
+    if trained and trained["too_long"]:
+        found.append(
+            f"{trained['too_long']:,} sessions were left out of training and validation: longer than"
+            f" {settings['max_length']:,} tokens without any history."
+        )
     if learnt := steps.get("sessions", {}).get("references_learnt"):
         found.append(f"{learnt:,} cases have a reference that stands word for word among the answers trained on.")
+    return found
+
+
+def _on_answers_and_ballots(steps: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    found, ballots = [], steps.get("ballots", {})
+    if why := ballots.get("why"):
+        found.append(f"No ballots were drawn: {why}.")
+    if same := ballots.get("identical_pairs"):
+        found.append(f"On the ballots {same:,} pairs of responses read the same: raters can but guess there.")
+    if cut := {name: n for name in ("baseline", "fine-tuned") if (n := steps.get(name, {}).get("truncated"))}:
+        told = ", ".join(f"{count:,} of the {name}" for name, count in cut.items())
+        found.append(f"Answers that were cut off after {settings['max_tokens']:,} tokens (--max-tokens): {told}.")
     if set_aside := sum(steps.get(name, {}).get("set_aside", 0) for name in ("baseline", "fine-tuned")):
         found.append(f"{set_aside:,} answers are missing; they count as empty.")
-    return tuple(found)
+    return found
 
 
 def page(report: Mapping[str, Any]) -> str:

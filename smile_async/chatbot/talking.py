@@ -20,6 +20,7 @@ COMMANDS: dict[Language, str] = {
     "Ctrl-C stops an answer",
     "zh": "/new 重新开始，/again 换一个回答，/lines 显示求助热线，/quit 或 Ctrl-D 结束；Ctrl-C 停止回答",
 }
+UNKNOWN: dict[Language, str] = {"en": "There is no {}.", "zh": "没有 {} 这个命令。"}
 STOPPED: dict[Language, str] = {"en": " [stopped]", "zh": " [已停止]"}
 NO_ANSWER: dict[Language, str] = {
     "en": "[no answer: /again asks for one; what you say next takes its place]",
@@ -55,6 +56,7 @@ class Talk:
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     failed: int = 0  # answers that did not come
     _thinks: bool = False  # without telling when it begins to
+    _kept: str = ""  # whose words stand last in the transcript
 
     def run(self) -> None:
         """Until the reader ends it."""
@@ -80,8 +82,9 @@ class Talk:
         if line.startswith("/"):
             self._command(line)
             return
+        instead = self.conversation.waits
         self.conversation = self.conversation.said(line)
-        self._keep(line)
+        self._keep(line, again=instead)
         self._answer()
 
     def _command(self, line: str) -> None:
@@ -92,8 +95,10 @@ class Talk:
             self._answer()
         elif line == "/lines":
             self.notify(f"{self.lines.name}\n{lines_text(self.lines)}\n  {self.lines.emergency}".strip("\n"))
-        else:
+        elif line == "/again":  # nothing was said
             self.notify(COMMANDS[self.language])
+        else:
+            self.notify(f"{UNKNOWN[self.language].format(shown(line))} {COMMANDS[self.language]}")
 
     def _answer(self) -> None:
         columns, stopped, broken = self.columns(), False, False
@@ -120,7 +125,7 @@ class Talk:
         self.out.write("\n\n")
         self.out.flush()
         if answer:
-            self._keep(answer)
+            self._keep(answer, again=self._kept == "assistant")
 
     async def _stream(self, stream: AnswerStream, shown_text: "_Shown") -> None:
         """Shows pieces as they come; what was shown is there also when it is stopped."""
@@ -142,10 +147,10 @@ class Talk:
         shown_text.add(stream.end())
         shown_text.end()
 
-    def _keep(self, text: str) -> None:
+    def _keep(self, text: str, *, again: bool) -> None:
+        self._kept = self.conversation.turns[-1][0]
         if self.transcript is not None:
-            role = self.conversation.turns[-1][0]
-            append_utterance(self.transcript, role, text)
+            append_utterance(self.transcript, self._kept, text, again=again)
 
 
 @dataclass(slots=True)
@@ -192,9 +197,10 @@ def open_transcript(path: Path) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}.", hint="Name another file.") from error
 
 
-def append_utterance(path: Path, role: str, text: str) -> None:
-    """One JSON line: role and content."""
+def append_utterance(path: Path, role: str, text: str, *, again: bool = False) -> None:
+    """One JSON line: role, content, and `again` where it takes the place of the role's last line and all after it."""
     import orjson
 
+    line = {"role": role, "content": text} | ({"again": True} if again else {})
     with path.open("ab") as file:
-        file.write(orjson.dumps({"role": role, "content": text}, option=orjson.OPT_APPEND_NEWLINE))
+        file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

@@ -15,6 +15,7 @@ from smile_async.errors import UsageError
 
 FIRST, SECOND, TIED = range(3)  # columns of a table of votes
 UNDECIDED = 3
+FEW = 30  # cases: the paper has 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,17 @@ class Tally:
     bias: PositionBias
     seed: int
     resamples: int
+
+    @property
+    def warning(self) -> str:
+        """What so few cases allow to say, for a person; empty where there are enough."""
+        judged = min(pair.cases for pair in self.pairs)
+        if judged >= FEW:
+            return ""
+        return (
+            f"{judged:,} {'case was' if judged == 1 else 'cases were'} judged by all: too few for shares to say much"
+            " (the paper has 100), and their intervals, drawn from those cases alone, are too narrow"
+        )
 
 
 def majority(votes: Sequence[int]) -> int:

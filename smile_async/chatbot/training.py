@@ -8,7 +8,7 @@ it runs, and at the end `adapter/` (safetensors, with the tokenizer and its chat
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from smile_async.chatbot.base_model import (
     require_training,
 )
 from smile_async.chatbot.session_files import drawn_sessions, session_parts
+from smile_async.chatbot.sessions import shortest
 from smile_async.chatbot.token_rows import TokenRows, token_rows
 from smile_async.errors import RunInUseError, RunMismatchError, UsageError
 from smile_async.filing import whole_file
@@ -79,7 +80,9 @@ _MAY_CHANGE = frozenset({"checkpoint_steps"})  # all else shapes the adapter, or
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
     """How a training ended. Losses are nats a token of the counselor's words; the validation loss before and after is
-    None without a validation part. `shortened` and `too_long` count sessions cut to, or above, `max_length`."""
+    None without a validation part. Loss and `seconds` are those of all its stretches, where it was stopped; what was
+    done between the last checkpoint and a stop is done again, and counted once. `shortened` and `too_long` count
+    sessions cut to, or above, `max_length`."""
 
     folder: str
     adapter: str
@@ -122,12 +125,44 @@ def train(
         base = base_folder(settings.base, notify=notify)
         tokenizer = load_tokenizer(base, trust_remote_code=settings.trust_remote_code)
         tokens = ChatTokens(tokenizer)
+        _check_length(train_file, validation_file, tokens, settings)
         learnt, held = (_rows(file, tokens, settings) for file in (train_file, validation_file))
-        if not len(learnt):
-            raise UsageError(f"{train_file} holds no session of {settings.max_length} tokens or fewer.",
-                             hint="Raise --max-length, or make sessions of this corpus: smile sft.")  # fmt: skip
+        if held.too_long and not len(held):
+            notify(f"No validation loss: {validation_file} has no session of {settings.max_length:,} tokens or fewer.")
         trainer = _trainer(base, tokenizer, learnt, held, folder, settings, on_point)
         return _run(trainer, tokenizer, learnt, held, folder, settings)
+
+
+def check_length(
+    sessions: str | Path, settings: TrainingSettings, *, notify: Callable[[str], None] = lambda _text: None
+) -> None:
+    """Raises `UsageError` when all sessions that would be trained on are longer than `max_length`; says which length
+    would do. The base's tokenizer is loaded, no weights."""
+    require_training()
+    quiet_libraries()
+    base = base_folder(settings.base, notify=notify)
+    tokens = ChatTokens(load_tokenizer(base, trust_remote_code=settings.trust_remote_code))
+    _check_length(*session_parts(Path(sessions)), tokens, settings)
+
+
+def _check_length(file: Path, validation: Path | None, tokens: ChatTokens, settings: TrainingSettings) -> None:
+    def needed_by(part: Path | None) -> Iterator[int]:
+        for session in drawn_sessions(part, settings.limit, settings.seed) if part else ():
+            yield tokens.count(shortest(session.messages))
+
+    needed = []
+    for length in needed_by(file):
+        if length <= settings.max_length:
+            return
+        needed.append(length)
+    if not needed:
+        raise UsageError(f"{file} holds no session.", hint="Make some: smile sft CORPUS OUT.")
+    raise UsageError(
+        f"All {len(needed):,} sessions of {file} are longer than {settings.max_length:,} tokens, even with the last"
+        " client utterance alone for a history.",
+        hint=f"--max-length {min(needed)} is enough for the shortest, {max([*needed, *needed_by(validation)])} for all"
+        " (with no more history than that).",
+    )
 
 
 def is_first_process() -> bool:
@@ -263,7 +298,10 @@ def _run(
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     if trainer.is_world_process_zero():
         curve.rewind(folder / curve.PROGRESS, _step_of(checkpoint))
+    earlier = curve.seconds_of(curve.read_points(folder / curve.PROGRESS))
     ended = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    points = curve.read_points(folder / curve.PROGRESS)
+    loss = ended.training_loss if checkpoint is None else curve.mean_loss(points)  # the trainer forgets what was before
     final = _last_validation(trainer) if len(held) else None
     report = TrainingReport(
         folder=str(folder),
@@ -274,12 +312,12 @@ def _run(
         steps=trainer.state.global_step,
         precision=chosen_precision(settings.precision),
         trainable_parameters=sum(one.numel() for one in trainer.model.parameters() if one.requires_grad),
-        train_loss=round(ended.training_loss, 4),
+        train_loss=round(ended.training_loss if loss is None else loss, 4),
         validation_loss_before=_first_validation(folder),
         validation_loss=None if final is None else round(final, 4),
         shortened=learnt.shortened + held.shortened,
         too_long=learnt.too_long + held.too_long,
-        seconds=round(ended.metrics["train_runtime"], 1),
+        seconds=round(earlier + ended.metrics["train_runtime"], 1),
     )
     trainer.save_model(str(folder / ADAPTER))
     if trainer.is_world_process_zero():
@@ -314,6 +352,21 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end: the trainer's state is what it writes last."""
     found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return max(found, key=_step_of, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a training that was stopped goes on from."""
+
+    checkpoint: Path
+    step: int
+    steps: int
+
+
+def saved(out: Path) -> Saved | None:
+    """The last whole checkpoint of a training in `out` that is not at its end."""
+    found = last_checkpoint(out / CHECKPOINTS)
+    return None if found is None else Saved(found, _step_of(found), note_of(found, "trainer_state.json")["max_steps"])
 
 
 def _is_whole(checkpoint: Path) -> bool:

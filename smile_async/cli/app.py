@@ -11,7 +11,7 @@ from smile_async.errors import SmileError, SourceError
 
 EPILOG = (
     "Exit codes: 0 every row accepted; 2 usage; 3 done, some rows set aside; 4 stopped before the end, go on with "
-    "smile resume; 130 interrupted."
+    "smile resume or the same command; 130 interrupted."
 )
 
 SKIPPING = frozenset({"generate", "plan", "prepare"})  # commands that take --skip-bad-rows

@@ -15,6 +15,7 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import AskFlags, grouped, option
+from smile_async.cli.languages import check_language, system_prompt
 from smile_async.cli.settings import endpoints_from, settings_from
 from smile_async.cli.watch import to_stderr
 from smile_async.errors import SettingsError, UsageError
@@ -84,8 +85,8 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
 
     if talk.turns < 1:
         raise UsageError(f"--turns {talk.turns} lets the model see nothing.", hint="Give 1 or more.")
-    if talk.language not in {None, "zh", "en"}:
-        raise typer.BadParameter(f"{talk.language!r}: zh or en", param_hint="--language")
+    check_language(talk.language)
+    system = system_prompt(talk.system) or ""
     settings = settings_from(talk.config)
     lines = help_lines(talk.country, talk.helplines)
     whom = _whom(settings, asked, model, _sampling(settings, asked))
@@ -94,7 +95,7 @@ def chat(asked: AskFlags, model: ModelFlags, talk: TalkFlags) -> None:
         try:
             talking = Talk(
                 speaker=speaker,
-                conversation=Conversation(_system(talk.system), most=talk.turns),
+                conversation=Conversation(system, most=talk.turns),
                 lines=lines,
                 language="zh" if (talk.language or language_of(os.environ)) == "zh" else "en",
                 read=_reader(),
@@ -152,14 +153,6 @@ def _sampling(settings: "FileSettings", asked: AskFlags) -> "Sampling":
     if asked.fixed_sampling:
         return told
     return told.over(Sampling(temperature=TEMPERATURE, top_p=TOP_P, max_tokens=MAX_TOKENS))
-
-
-def _system(told: str) -> str:
-    from smile_async.corpus.formats import paper_system_prompt
-
-    if told in {"paper-zh", "paper-en"}:
-        return paper_system_prompt("zh" if told == "paper-zh" else "en")
-    return "" if told == "none" else told
 
 
 def _reader() -> Callable[[], str]:

@@ -10,6 +10,7 @@ import typer
 from smile_async.cli.commands import CORPUS
 from smile_async.cli.figures import printable
 from smile_async.cli.flags import grouped
+from smile_async.cli.languages import language_for
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check(
         list[str] | None, typer.Option(metavar="CODE", help="with --write: leave such rows out; several times or all")
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="with --write: a word in place of contact data")] = False,
-    language: Annotated[str, typer.Option(help="of the words that mask")] = "zh",
+    language: Annotated[str | None, typer.Option(help="of the words that mask: zh or en; default the corpus's")] = None,
     similarity: Annotated[
         float, typer.Option(help="Jaccard similarity from which on a dialogue is a near-duplicate; 0: not looked for")
     ] = 0.8,
@@ -59,12 +60,13 @@ def check(
         if path.exists() and not overwrite:
             raise exists_already(path)
     opened = open_corpus(corpus)
+    masking = language_for(opened, language) if mask else None
     checked = check_corpus(opened, opened.roles, threshold=similarity or None)
     written = None
     if findings is not None:
         write_findings(checked.findings, findings, overwrite=overwrite)
     if write is not None:
-        kept = cleaned(opened, checked.findings, drop=dropped, mask=language if mask else None)
+        kept = cleaned(opened, checked.findings, drop=dropped, mask=masking)
         written = write_corpus(kept, write, "jsonl", overwrite=overwrite).written
     if json:
         print_json({"corpus": str(corpus), **checked.as_json(), "written": written})

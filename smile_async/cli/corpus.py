@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from smile_async.cli.flags import grouped, option, role_map
+from smile_async.cli.languages import system_prompt, warn_of
 from smile_async.cli.show import print_json
 from smile_async.errors import UsageError
 
@@ -130,7 +131,10 @@ def export(
     ] = "jsonl",
     system: Annotated[
         str | None,
-        typer.Option(help="system prompt for messages, sharegpt, alpaca and hf; paper-zh or paper-en: Figure 12"),
+        typer.Option(
+            help="system prompt for messages, sharegpt, alpaca and hf: paper (Figure 12, in the corpus's language), "
+            "paper-zh, paper-en, or a text; default none"
+        ),
     ] = None,
     roles: Annotated[
         str | None,
@@ -154,21 +158,12 @@ def export(
     smile export runs/first dataset --format hf --validation 0.1 --test 0
     """
     from smile_async.corpora import open_corpus
-    from smile_async.corpus.formats import CorpusFormat, paper_system_prompt, write_corpus
+    from smile_async.corpus.formats import CorpusFormat, write_corpus
 
-    formats = (*get_args(CorpusFormat), "hf")
-    kind = _one_of(format, "--format", formats)
-    prompts = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
-    prompt = prompts[system]() if system in prompts else system
-    given = [name for name, value in asdict(dataset).items() if value is not None]
-    if given and kind != "hf":
-        raise typer.BadParameter(f"belongs to --format hf, not {format}", param_hint=f"--{given[0]}")
-    unused = {"--system": system is not None and kind in PLAIN, "--topics": topics is not None and kind == "smilechat"}
-    if flag := next((name for name, is_unused in unused.items() if is_unused), None):
-        raise typer.BadParameter(
-            f"--format {kind} has no place for it; see --help for those that have", param_hint=flag
-        )
+    kind = _one_of(format, "--format", (*get_args(CorpusFormat), "hf"))
+    _check_place(kind, dataset, system=system is not None, topics=topics is not None)
     opened = open_corpus(corpus, roles=role_map(roles))
+    prompt = system_prompt(system, opened.language)
     if topics is not None:
         opened = _labelled(opened, topics)
     if kind == "hf":
@@ -179,6 +174,18 @@ def export(
         print_json({"out": str(out), "format": format, **asdict(report)})
     else:
         sys.stdout.write(_exported(out, format, report))
+
+
+def _check_place(kind: str, dataset: DatasetFlags, *, system: bool, topics: bool) -> None:
+    """A flag that the format has no place for is refused, not ignored."""
+    given = [name for name, value in asdict(dataset).items() if value is not None]
+    if given and kind != "hf":
+        raise typer.BadParameter(f"belongs to --format hf, not {kind}", param_hint=f"--{given[0]}")
+    unused = {"--system": system and kind in PLAIN, "--topics": topics and kind == "smilechat"}
+    if flag := next((name for name, is_unused in unused.items() if is_unused), None):
+        raise typer.BadParameter(
+            f"--format {kind} has no place for it; see --help for those that have", param_hint=flag
+        )
 
 
 def _labelled(opened: "Corpus", topics: Path) -> "Corpus":
@@ -208,6 +215,8 @@ def _write_dataset(
     from smile_async.run_folder import making_of
 
     told = {name: value for name in ("validation", "test", "seed") if (value := getattr(flags, name)) is not None}
+    if flags.language is not None:
+        warn_of(opened, flags.language)
     making = None if opened.run is None else making_of(opened.run)
     described = Described(flags.license or "unknown", flags.language, making)
     return write_dataset(

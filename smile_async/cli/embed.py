@@ -1,22 +1,20 @@
 """smile embed: the texts of a corpus as vectors."""
 
-from collections.abc import Awaitable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, WhomFlags, grouped
-from smile_async.cli.following import Outcome, as_typed, follow_run
+from smile_async.cli.following import Outcome, Running, follow_run
+from smile_async.cli.task_call import task_call
 from smile_async.errors import CorpusError
 
 if TYPE_CHECKING:
     from smile_async.corpora import Corpus
     from smile_async.dialogue.model import QAPair
-    from smile_async.engine.run import RunReport
-    from smile_async.settings import Endpoint, FileSettings
-    from smile_async.tasks import Following
 
 
 def register(app: typer.Typer) -> None:
@@ -55,54 +53,41 @@ def embed(
     RUN/vectors.npy holds the vectors (n, d; float32), RUN/ids.jsonl says whose each is. Without --model the embedded
     multilingual-e5-small is asked (extra: analysis), which is right for some hundred texts. The same command goes on.
     """
-    from smile_async.analysis.embedding import (
-        BOTH,
-        CHARACTERS,
-        TEXTS,
-        TEXTS_LOCAL,
-        Batching,
-        embed_corpus,
-        embed_pairs,
-    )
+    from smile_async.analysis.embedding import CHARACTERS, TEXTS, TEXTS_LOCAL, Batching
     from smile_async.answering import Embeddings
-    from smile_async.cli.settings import settings_from, task_options
-    from smile_async.tasks import Keeping
+    from smile_async.settings import Endpoint
 
-    settings, asking = settings_from(output.config), AskFlags(**asdict(whom))
-    at = _endpoints(settings, asking)
-    local = at[0].provider == "local"
+    local = Endpoint(provider="local")  # the embedded model, where none is named
+    call = task_call(corpus, AskFlags(**asdict(whom)), limits, output, add=again.add, unnamed=local)
     kinds, sent = _one_of(what, "--what", ("both", "qa", "dialogue")), _one_of(encoding, "--encoding", ENCODINGS)
-    opened = _opened(corpus, "qa" if kinds == "qa" else "")
-    given: dict[str, Any] = {
-        "provider": at,
+    texts = batch_size or (TEXTS_LOCAL if call["provider"][0].provider == "local" else TEXTS)
+    shape = {
         "max_characters": max_characters,
-        "batching": Batching(batch_size or (TEXTS_LOCAL if local else TEXTS), CHARACTERS),
+        "batching": Batching(texts, CHARACTERS),
         "embeddings": Embeddings(sent, dimensions),
-        "options": replace(task_options(settings, asking, limits), add_source=again.add),
-        "keeping": Keeping(command=as_typed(), source=str(corpus.absolute())),
     }
-
-    def running(seen: "Following") -> Awaitable["RunReport"]:
-        if opened is None:
-            return embed_pairs(lambda: _pairs(corpus), run, **given, following=seen)
-        return embed_corpus(opened, run, what=BOTH if kinds == "both" else (kinds,), **given, following=seen)
-
     follow_run(
-        running, f"smile embed {corpus} -> {run}", run, output, observers, again=again.retry,
+        _running(corpus, run, kinds, {**call, **shape}),
+        f"smile embed {corpus} -> {run}",
+        run,
+        output,
+        observers,
+        again=again.retry,
         outcome=lambda: _outcome(run),
-    )  # fmt: skip
+    )
 
 
 ENCODINGS = ("base64", "float")
 
 
-def _endpoints(settings: "FileSettings", asking: AskFlags) -> "list[Endpoint]":
-    """Where no model is named, the embedded one."""
-    from smile_async.cli.settings import endpoints_from
-    from smile_async.settings import Endpoint
+def _running(corpus: Path, run: Path, kinds: str, given: dict[str, Any]) -> Running:
+    from smile_async.analysis.embedding import BOTH, embed_corpus, embed_pairs
 
-    named = endpoints_from(settings, asking)
-    return named if any(one.model for one in named) or asking.base_url else [Endpoint(provider="local")]
+    opened = _opened(corpus, kinds)
+    if opened is None:
+        return lambda seen: embed_pairs(lambda: _pairs(corpus), run, **given, following=seen)
+    what: Any = BOTH if kinds == "both" else (kinds,)
+    return lambda seen: embed_corpus(opened, run, what=what, **given, following=seen)
 
 
 def _opened(corpus: Path, what: str) -> "Corpus | None":

@@ -29,7 +29,9 @@ def evaluate(
         list[str], typer.Argument(metavar="NAME=RESPONSES ...", help="JSONL of {id, response}: as smile respond writes")
     ],
     *,
-    tokens: Annotated[str, typer.Option(help="characters (the paper's) or words")] = "characters",
+    tokens: Annotated[
+        str | None, typer.Option(help="characters (the paper's) or words; default by the references' script")
+    ] = None,
     bert_score: Annotated[
         str | None,
         typer.Option(metavar="ENCODER", help="also BERTScore, by this model or folder; the paper: BAAI/bge-m3"),
@@ -52,7 +54,7 @@ def evaluate(
     from smile_async.chatbot import evaluation, metrics
 
     for value, flag, choices in ((tokens, "--tokens", tuple(metrics.TOKENS)), (missing, "--missing", MISSING)):
-        if value not in choices:
+        if value is not None and value not in choices:
             raise typer.BadParameter(f"{value!r}: one of {', '.join(choices)}", param_hint=flag)
     answered = evaluation.read_answered(cases, named_files(responses), missing=missing)  # type: ignore[arg-type]
     more: dict[str, Scorer] = {}

@@ -1,10 +1,12 @@
 """A run on the command line, of whatever task: signals, progress, who else listens, how it ended, the exit code."""
 
 import contextlib
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from smile_async.engine.switch import StopSwitch
     from smile_async.tasks import Following
 
+_RESUME = re.compile("`smile resume[^`]*`")
 PULSE = 0.5  # seconds between two readings of the gauges
 Outcome = tuple[list[str], dict[str, Any]]
 Running = Callable[["Following"], Awaitable["RunReport"]]
@@ -53,16 +56,28 @@ def follow_run(
 
     try:
         report = run_loop(main())
-    except SmileError:
-        if output.json and (run / "ledger.sqlite3").exists():
-            print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
+    except SmileError as error:
+        if (run / "ledger.sqlite3").exists():
+            if output.json:
+                print_json(read_status(run).as_json())  # programs want to know how it stands, all the more
+            error.args = (in_own_words(str(error), read_status(run).go_on),)
         raise
     status = read_status(run)
+    report = replace(report, message=in_own_words(report.message, status.go_on))
     lines, fields = outcome() if outcome is not None else ([], {})
     sys.stderr.write(report_text(report, status) + "".join(f"  {line}\n" for line in lines))
     if output.json:
         print_json({**status.as_json(), **fields})
     raise typer.Exit(report.exit_code)
+
+
+def in_own_words(text: str, go_on: str) -> str:
+    """The engine, which does not know what it is run for, says `smile resume`, which goes on with dialogues alone. In
+    its place stands what goes on with a run of another task (`RunStatus.go_on`; empty: dialogues)."""
+    if not go_on:
+        return text
+    command = go_on.removeprefix("Go on with: ")
+    return _RESUME.sub(lambda _: f"`{command}`" if command != go_on else "the call that started it", text)
 
 
 def as_typed() -> str:

@@ -177,6 +177,8 @@ def tally(
         print_json(_told(counted))
     else:
         sys.stdout.write(_table(counted) if csv else _tally_text(counted))
+    if counted.warning and csv:
+        sys.stderr.write(f"{counted.warning}\n")
 
 
 def _votes_of(path: Path) -> Path:
@@ -195,7 +197,7 @@ def _beside(ballots: Path, suffix: str) -> Path:
 
 def _told(counted: "Tally") -> dict[str, Any]:
     pairs = [asdict(pair) | _rates(pair) for pair in counted.pairs]
-    return asdict(counted) | {"pairs": pairs}
+    return asdict(counted) | {"pairs": pairs, "warning": counted.warning}
 
 
 def _rates(pair: "PairTally") -> dict[str, Any]:
@@ -230,6 +232,7 @@ def _tally_text(counted: "Tally") -> str:
         cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append("  ".join((f"  {row[0].ljust(widths[0])}", *cells)))
     lines.append("  (brackets: 95 percent, by bootstrap over cases)")
+    lines += [f"  {counted.warning}"] if counted.warning else []
     lines += [f"  {pair.first} vs. {pair.second}: {note}" for pair in counted.pairs if (note := pair.agreement.note)]
     lines += ["", *_rater_lines(counted), "", *_bias_lines(counted), ""]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import grouped
+from smile_async.cli.languages import language_for, system_prompt
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def psytest(
         Path | None, typer.Option(metavar="FILE", help="the list that a person decides on; default OUT.review.csv")
     ] = None,
     roles: Annotated[str | None, typer.Option(metavar="CLIENT,COUNSELOR", help="who asks, and who answers")] = None,
-    language: Annotated[str, typer.Option(help="of the transcripts: zh or en")] = "zh",
+    language: Annotated[str | None, typer.Option(help="of the transcripts: zh or en; default by their letters")] = None,
     system: Annotated[
-        str | None, typer.Option(help="system prompt of each case; paper-zh or paper-en: Figure 12")
+        str | None,
+        typer.Option(help="system prompt of each case: paper (Figure 12), paper-zh, paper-en, or a text; default none"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is there")] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
@@ -44,14 +46,14 @@ def psytest(
     """
     from smile_async.chatbot.psytest import build
     from smile_async.corpora import open_corpus
-    from smile_async.corpus.formats import RoleMap, paper_system_prompt
+    from smile_async.corpus.formats import RoleMap
 
-    prompts = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
-    prompt = prompts[system]() if system in prompts else system
     named = None if roles is None else RoleMap(*_two(roles))
     corpus = open_corpus(transcripts, roles=named)
+    spoken = language_for(corpus, language)
+    prompt = system_prompt(system, lambda: spoken)
     listed = review or out.with_name(f"{out.name}.review.csv")
-    made = build(corpus, out, review=listed, roles=corpus.roles, language=language, system=prompt, overwrite=overwrite)
+    made = build(corpus, out, review=listed, roles=corpus.roles, language=spoken, system=prompt, overwrite=overwrite)
     if json:
         print_json({"out": None if made.waits else str(out), **made.as_json()})
     else:

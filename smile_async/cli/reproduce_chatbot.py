@@ -9,6 +9,8 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import grouped, option, role_map
+from smile_async.cli.following import as_typed
+from smile_async.cli.languages import system_prompt
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -39,9 +41,13 @@ class ModelFlags:
     base: Annotated[
         str | None, option(MODEL, "name, folder or GGUF file; small: the embedded one; paper: must be named")
     ] = None
-    system: Annotated[str, option(MODEL, "system prompt: paper-zh or paper-en (Figure 12), none, or a text")] = (
-        "paper-zh"
-    )
+    system: Annotated[
+        str,
+        option(
+            MODEL,
+            "system prompt: paper (default: Figure 12, in the corpus's language), paper-zh, paper-en, none, or a text",
+        ),
+    ] = "paper"
     lr: Annotated[float | None, option(MODEL, "highest learning rate; 1e-4 (Table 4)")] = None
     seed: Annotated[int | None, option(MODEL, "of all draws, of training and answers; 1234 (Table 4)")] = None
     precision: Annotated[str | None, option(MODEL, "auto (bf16 where the device has it), bf16, fp16 or fp32")] = None
@@ -113,27 +119,32 @@ def reproduce_chatbot(
     from smile_async.chatbot.study import StudyWatch
     from smile_async.chatbot.study import reproduce_chatbot as carried_out
     from smile_async.chatbot.study_corpus import made_up_corpus
-    from smile_async.cli.training import tell_loss
+    from smile_async.cli.training import tell_loss, what_is_saved
     from smile_async.cli.watch import to_stderr
     from smile_async.corpora import open_corpus
 
-    settings = _settings(preset, size, model)
     opened = open_corpus(corpus or made_up_corpus(), roles=role_map(roles))
-    report = carried_out(
-        opened,
-        out,
-        settings,
-        cases=cases,
-        wishes=_wishes(settings, served, measures, until),
-        watch=StudyWatch(_tell_step, to_stderr, tell_loss),
-    )
+    settings = _settings(preset, size, model, system_prompt(model.system, opened.language))
+    try:
+        report = carried_out(
+            opened,
+            out,
+            settings,
+            cases=cases,
+            wishes=_wishes(settings, served, measures, until),
+            watch=StudyWatch(_tell_step, to_stderr, tell_loss),
+        )
+    except KeyboardInterrupt:
+        trains = (out / "training").exists() and not (out / "training/report.json").exists()
+        told = f" Of the training: {what_is_saved(out / 'training')}" if trains else ""
+        to_stderr(f"\nStopped: steps that are done stay so.{told}\nGo on with: {as_typed()}")
+        raise typer.Exit(130) from None
     print_json(report.as_json()) if json else _print(report)
     raise typer.Exit(3 if report.unanswered else 0)
 
 
-def _settings(preset: str, size: SizeFlags, model: ModelFlags) -> "StudySettings":
+def _settings(preset: str, size: SizeFlags, model: ModelFlags, system: str | None) -> "StudySettings":
     from smile_async.chatbot.study_settings import study_settings
-    from smile_async.cli.training import system_prompt
 
     return study_settings(
         preset,  # type: ignore[arg-type]
@@ -148,7 +159,7 @@ def _settings(preset: str, size: SizeFlags, model: ModelFlags) -> "StudySettings
         max_tokens=size.max_tokens,
         learning_rate=model.lr,
         seed=model.seed,
-        system=system_prompt(model.system),
+        system=system,
         precision=model.precision,
         trust_remote_code=model.trust_remote_code,
     )

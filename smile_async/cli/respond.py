@@ -1,17 +1,15 @@
 """smile respond: a model's answers to test cases."""
 
-from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from smile_async.cli.flags import AgainFlags, AskFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
-from smile_async.cli.following import as_typed, follow_run
-
-if TYPE_CHECKING:
-    from smile_async.engine.run import RunReport
-    from smile_async.tasks import Following
+from smile_async.cli.following import Outcome, follow_run
+from smile_async.cli.languages import system_prompt
+from smile_async.cli.task_call import task_call
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +26,11 @@ def respond(
     ] = "",
     system: Annotated[
         str | None,
-        typer.Option(help="system prompt for cases without one; paper-zh or paper-en: Figure 12", show_default=False),
+        typer.Option(
+            help="system prompt for cases without one: paper (Figure 12, in the cases' language), paper-zh, paper-en, "
+            "or a text; default none",
+            show_default=False,
+        ),
     ] = None,
     asking: AskFlags,
     limits: LimitFlags,
@@ -45,25 +47,31 @@ def respond(
     """
     from smile_async.chatbot.respond import read_cases
     from smile_async.chatbot.respond import respond as answer_all
-    from smile_async.cli.settings import endpoints_from, settings_from, task_options
-    from smile_async.corpus.formats import paper_system_prompt
-    from smile_async.tasks import Keeping
+    from smile_async.corpus.language import letters_of
 
-    settings = settings_from(output.config)
-    at, options, given = endpoints_from(settings, asking), task_options(settings, asking, limits), read_cases(cases)
-    prompts = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
-    prompt = prompts[system]() if system in prompts else system
+    call, given = task_call(cases, asking, limits, output), read_cases(cases)
+    call["keeping"] = replace(call["keeping"], expected=len(given))
+    prompt = system_prompt(
+        system, lambda: letters_of(turn.content for case in given for turn in case.messages).language
+    )
+    follow_run(
+        lambda seen: answer_all(given, run, **call, name=name, system=prompt, following=seen),
+        f"smile respond {cases} -> {run}",
+        run,
+        output,
+        observers,
+        again=again.retry,
+        outcome=lambda: _outcome(run),
+    )
 
-    def running(seen: "Following") -> Awaitable["RunReport"]:
-        return answer_all(
-            given,
-            run,
-            provider=at,
-            name=name,
-            system=prompt,
-            options=options,
-            keeping=Keeping(command=as_typed(), source=str(cases.absolute()), expected=len(given)),
-            following=seen,
-        )
 
-    follow_run(running, f"smile respond {cases} -> {run}", run, output, observers, again=again.retry)
+def _outcome(run: Path) -> Outcome:
+    """How many answers are not whole: they count as accepted."""
+    from smile_async.chatbot.respond import TRUNCATED
+    from smile_async.run_folder import read_status
+
+    cut = read_status(run).remarks.flags.get(TRUNCATED, 0)
+    lines = (
+        [f"cut off    {cut:,} of the accepted, at their length limit: more --max-tokens in a new RUN"] if cut else []
+    )
+    return lines, {"truncated": cut}

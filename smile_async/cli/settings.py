@@ -19,8 +19,10 @@ def settings_from(config: Path | None) -> FileSettings:
     return read_settings(path) if path is not None else FileSettings()
 
 
-def endpoints_from(settings: FileSettings, flags: AskFlags) -> list[Endpoint]:
-    return _changed(settings.endpoint, flags)
+def endpoints_from(settings: FileSettings, flags: AskFlags, unnamed: Endpoint | None = None) -> list[Endpoint]:
+    """Where to ask; `unnamed` where neither a model nor an address is named."""
+    named = _changed(settings.endpoint, flags)
+    return named if unnamed is None or flags.base_url or any(one.model for one in named) else [unnamed]
 
 
 def _changed(endpoints: Sequence[Endpoint], flags: AskFlags) -> list[Endpoint]:

@@ -1,23 +1,21 @@
 """smile topics: have a corpus's dialogues labelled, and see which topics it has."""
 
 import sys
-from collections.abc import Awaitable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
 from smile_async.cli.figures import printable
 from smile_async.cli.flags import AskFlags, CorpusFlags, LimitFlags, ObserverFlags, OutputFlags, grouped
-from smile_async.cli.following import Outcome, as_typed, follow_run
+from smile_async.cli.following import Outcome, follow_run
+from smile_async.cli.languages import check_language, language_for
 from smile_async.cli.show import print_json
+from smile_async.cli.task_call import task_call
 
 if TYPE_CHECKING:
     from smile_async.analysis.topic_entropy import TopicTable
-    from smile_async.engine.run import RunReport
-    from smile_async.tasks import Following
 
 HELP = """The topics of a corpus's dialogues: annotated by a model, counted, and their entropy (Table 2).
 
@@ -49,7 +47,7 @@ def annotate(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="a run, an export, a folder of SMILECHAT files")],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder for the labels", show_default=False)],
     *,
-    language: Annotated[str, typer.Option(help="of prompt and topics: zh or en")] = "zh",
+    language: Annotated[str | None, typer.Option(help="of prompt and topics: zh or en; default the corpus's")] = None,
     asking: AskFlags,
     limits: LimitFlags,
     again: CorpusFlags,
@@ -63,32 +61,21 @@ def annotate(
     Temperature 0.7 and top_p 0.8, as in the paper, unless others are given.
     """
     from smile_async.analysis.topics import annotate_topics
-    from smile_async.cli.settings import endpoints_from, settings_from, task_options
     from smile_async.corpora import open_corpus
-    from smile_async.tasks import Keeping
 
-    if language not in ("zh", "en"):
-        raise typer.BadParameter(f"{language!r}: zh or en", param_hint="--language")
-    settings = settings_from(output.config)
-    at, opened = endpoints_from(settings, asking), open_corpus(corpus)
-    options = replace(task_options(settings, asking, limits), add_source=again.add)
-
-    def running(seen: "Following") -> Awaitable["RunReport"]:
-        return annotate_topics(
-            opened,
-            run,
-            provider=at,
-            language=cast(Any, language),
-            roles=opened.roles,
-            options=options,
-            keeping=Keeping(command=as_typed(), source=str(corpus.absolute())),
-            following=seen,
-        )
-
+    check_language(language)
+    call = task_call(corpus, asking, limits, output, add=again.add)
+    opened = open_corpus(corpus)
+    spoken = language_for(opened, language)
     follow_run(
-        running, f"smile topics annotate {corpus} -> {run}", run, output, observers, again=again.retry,
+        lambda seen: annotate_topics(opened, run, **call, language=spoken, roles=opened.roles, following=seen),
+        f"smile topics annotate {corpus} -> {run}",
+        run,
+        output,
+        observers,
+        again=again.retry,
         outcome=lambda: _outcome(run),
-    )  # fmt: skip
+    )
 
 
 @grouped

@@ -9,6 +9,8 @@ import typer
 
 from smile_async.cli.commands import CHATBOT
 from smile_async.cli.flags import grouped, option, role_map
+from smile_async.cli.following import as_typed
+from smile_async.cli.languages import system_prompt
 from smile_async.cli.show import print_json
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="run code that comes with the model (ChatGLM2 needs it): read it first"),
 ]
+PROMPTS = ("paper-zh", "paper-en", "none")
 GGUF_KINDS = ("adapter", "model")
 HISTORY, TABLE_4, STEPS = "How much history", "Table 4", "Steps and length"
 
@@ -52,8 +55,11 @@ def sft(
     *,
     format: Annotated[str, typer.Option("--format", "-f", help="messages, sharegpt or alpaca")] = "messages",  # noqa: A002
     system: Annotated[
-        str, typer.Option(help="system prompt: paper-zh or paper-en (Figure 12), none, or a text of your own")
-    ] = "paper-zh",
+        str,
+        typer.Option(
+            help="system prompt: paper (Figure 12, in the corpus's language), paper-zh, paper-en, none, or your own"
+        ),
+    ] = "paper",
     validation: Annotated[float, typer.Option(help="share of the questions that training never sees")] = 0.02,
     seed: Annotated[int, typer.Option(help="of that draw")] = 1234,
     roles: Annotated[str | None, typer.Option(help="CLIENT,COUNSELOR where they are unusual")] = None,
@@ -74,7 +80,7 @@ def sft(
         opened,
         out,
         format,  # type: ignore[arg-type]
-        system_prompt=system_prompt(system),
+        system_prompt=system_prompt(system, opened.language),
         roles=opened.roles,
         limits=HistoryLimits(history.turns, history.max_tokens) if limited else None,
         count_tokens=_counter(history.tokenizer) if history.tokenizer else None,
@@ -83,14 +89,8 @@ def sft(
         legacy=history.legacy_history,
         overwrite=overwrite,
     )
-    print_json(asdict(report)) if json else sys.stdout.write(_sft_text(report))
-
-
-def system_prompt(told: str) -> str | None:
-    from smile_async.corpus.formats import paper_system_prompt
-
-    papers = {"paper-zh": lambda: paper_system_prompt("zh"), "paper-en": lambda: paper_system_prompt("en")}
-    return None if told == "none" else papers[told]() if told in papers else told
+    told = f"paper-{opened.language()}" if system == "paper" else system
+    print_json({**asdict(report), "system": told}) if json else sys.stdout.write(_sft_text(report, told))
 
 
 def _counter(name: str) -> Any:
@@ -101,17 +101,19 @@ def _counter(name: str) -> Any:
     return ChatTokens(load_tokenizer(base_folder(name, notify=to_stderr))).count
 
 
-def _sft_text(report: "SessionReport") -> str:
+def _sft_text(report: "SessionReport", system: str) -> str:
     sessions = report.train + report.validation
     lines = [
         f"{report.out}: {sessions:,} sessions of {report.dialogues:,} dialogues",
         f"  counselor utterances in the corpus: {report.counselor_utterances:,}",
         f"  train.jsonl       {report.train:,}",
         f"  validation.jsonl  {report.validation:,}, {report.validation_dialogues:,} dialogues of their own",
+        f"  system prompt     {system if system in PROMPTS else 'your own'}",
     ]
     noted = {
         "histories cut to the limit": report.shortened,
         "sessions too long even without history": report.too_long,
+        "empty utterances left out": report.empty,
         "dialogues with utterances of one speaker joined": report.joined,
         "dialogues whose opening answer was dropped": report.leading_dropped,
         **{f"dialogues left out: {reason}": count for reason, count in report.skipped.items()},
@@ -180,9 +182,25 @@ def train(
     named = asdict(lora) | asdict(steps) | {"base": base, "trust_remote_code": trust_remote_code}
     named["learning_rate"], named["gradient_checkpointing"] = named.pop("lr"), named.pop("checkpointing")
     settings = training.TrainingSettings(**named)
-    report = training.train(sessions, out, settings, notify=to_stderr, on_point=tell_loss)
+    try:
+        report = training.train(sessions, out, settings, notify=to_stderr, on_point=tell_loss)
+    except KeyboardInterrupt:
+        if training.is_first_process():
+            launched = "" if training.processes() == 1 else " under the same launcher"
+            to_stderr(f"\nStopped. {what_is_saved(out)}\nGo on with{launched}: {as_typed()}")
+        raise typer.Exit(130) from None
     if training.is_first_process():
         print_json(asdict(report)) if json else sys.stdout.write(_train_text(report))
+
+
+def what_is_saved(training: Path) -> str:
+    """Of a training that was stopped, for a person."""
+    from smile_async.chatbot.training import saved
+
+    found = saved(training)
+    if found is None:
+        return "There was no checkpoint yet (one comes every --checkpoint-steps updates): it will begin anew."
+    return f"Saved: update {found.step:,} of {found.steps:,}, in {found.checkpoint}."
 
 
 def tell_loss(point: "Point", steps: int, seconds_left: float | None) -> None:

@@ -1,6 +1,5 @@
 """A dataset folder as Hugging Face and LLaMA-Factory read it: Parquet by split, a card, `dataset_info.json`."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ import orjson
 from smile_async.corpus.card import COLUMNS, Card, Making, card_text
 from smile_async.corpus.folder import whole_folder
 from smile_async.corpus.formats import PAPER_ROLES, ExportReport, Record, RoleMap, exchange, report_of
+from smile_async.corpus.language import LOOKED_AT, Letters
 from smile_async.corpus.splits import SPLITS, Shares, Split, question_of, split_questions
 from smile_async.corpus.statistics import corpus_statistics
 from smile_async.errors import MissingExtraError, UsageError
@@ -20,9 +20,6 @@ from smile_async.filing import whole_file
 
 USUAL_SHARES = Shares()
 ROWS_AT_ONCE = 2_048  # rows of a Parquet row group, which are in memory while they are gathered
-_HAN = re.compile(r"[\u4e00-\u9fff]")
-_LOOKED_AT = 200  # dialogues that tell the language
-_HAN_SHARE = 0.2  # of the characters: Chinese, whatever Latin words are among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class _Survey:
 
 
 def _survey(records: Iterable[Record]) -> _Survey:
-    survey, read, characters = _Survey(), 0, Counter[bool]()
+    survey, read, letters = _Survey(), 0, Letters()
     for record in records:
         if not record.dialogue.utterances:
             continue
@@ -111,13 +108,11 @@ def _survey(records: Iterable[Record]) -> _Survey:
             survey.filled.add("topic")
         if record.crisis is not None or record.topics:
             survey.filled |= {"topics", "crisis"}
-        if read < _LOOKED_AT:
+        if read < LOOKED_AT:
             read += 1
             for one in record.dialogue.utterances:
-                han = len(_HAN.findall(one.content))
-                characters.update({True: han, False: len(one.content) - han})
-    if characters[True] > _HAN_SHARE * characters.total():
-        survey.language = "zh"
+                letters.add(one.content)
+    survey.language = letters.language
     return survey
 
 

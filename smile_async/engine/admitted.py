@@ -103,6 +103,16 @@ class Admitted:
         first = bisect_right(self._times, now - period)
         return [(sent.at, sent.count) for sent in self._entries[first:] if sent.count > 0]
 
+    def next_after(self, at: float) -> float:
+        """When the first left that was admitted after that time; infinite: none yet."""
+        first = bisect_right(self._times, at)
+        return next((sent.at for sent in self._entries[first:] if sent.count > 0), math.inf)
+
+    def span(self) -> tuple[float, float]:
+        """The oldest and the newest time of which single requests are known."""
+        times = self._times
+        return (times[0], times[-1]) if times else (0.0, 0.0)
+
     def beside(self, in_flight: int) -> int:
         """About how many were admitted though more were in flight than that."""
         now = sum([sent.count for sent in self._entries[self._summed :] if sent.most > in_flight])
@@ -133,7 +143,8 @@ class Admitted:
             self._due = times[end] + OPEN + SECOND if end < len(times) else self._due
         while self._seconds and self._seconds[0].began < now - self._memory:
             self._seconds.popleft()
-        gone = bisect_left(times, now - self._periods[-1] - 2 * (OPEN + SECOND))
+        kept = self._memory if self._asked else self._periods[-1] + 2 * (OPEN + SECOND)
+        gone = bisect_left(times, now - kept)
         del self._entries[:gone], times[:gone]
         self._summed = max(0, self._summed - gone)
 

@@ -6,7 +6,9 @@ last second, ten seconds, minute. After a refusal the server is approached from 
 half second, until it refuses again. What the refusals have in common is what it minds:
 - the same number in flight, never exceeded otherwise: places (`Concurrency` takes it from there);
 - the same count of a period, never exceeded otherwise: a window;
-- the same rate between one refusal and the next: a bucket, which is empty at both.
+- the same rate between one refusal and the next: a bucket, which is empty at both;
+- spells in which nothing was admitted, of which each began at the same count and ended as a clock says: a counter that
+  begins anew (`counters`). One such spell that is long suggests a period, until the next shows it.
 What was found is tried a little higher now and then. A server may refuse at random, too, beside any limit or none: one
 here and there, while a limit that is met refuses whatever comes next. One that refuses again and again whatever is kept
 to is thought to do so: what was found is given up, nobody waits for a single refusal but its row, and only several
@@ -22,6 +24,7 @@ from itertools import pairwise
 from typing import Literal
 
 from smile_async.engine.admitted import Admitted, Sent
+from smile_async.engine.counters import Counter, DrySpells, guess_counter
 
 RAMP = 0.5  # seconds in which the number that may be in flight after a refusal doubles
 SLOWER = 4  # times so many, where it has admitted nothing for a while: a long window, which empties all at once
@@ -39,6 +42,10 @@ STEP, STEP_MOST = 1.02, 1.1  # growth of what was found, a try; its rest doubles
 SHORT = 20.0  # seconds: what is wrong about a longer window costs little, and trying it out shows only a period later
 LOOK_AGAIN = 8  # requests later
 QUIET, QUIET_MOST = 60.0, 1_000.0  # requests before a try; doubles when one is refused, which costs one or two
+QUIET_EXACT = 300.0  # of a count that was exact: there is little to be found above it
+ROUNDED = 1.1  # seconds: a server that tells a wait rounds it up
+LOWEST = 0.95  # of a count: so far below it is tried what keeps the server from refusing
+SAME = 0.02  # of a limit: two that differ by less are one
 NEAR = 0.85  # of what was found: refused there, it is a little less than was thought
 CLOSE, TOGETHER = 4, 8  # so many refused of so many that left one after the other: no chance
 SENSELESS = 4  # refusals in spite of what was found, each soon after the one before: it refuses at random
@@ -54,20 +61,25 @@ HOLDS = 200  # requests: what keeps the server from refusing for so long is true
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What refusals showed: `what` is places (it holds no more than `value`), window or rate (so many in `period`
-    seconds) or free (what was found before does not keep the server from refusing)."""
+    seconds) or free (what was found before does not keep the server from refusing). What was sent before `since` is
+    not counted any more."""
 
     what: Literal["places", "window", "rate", "free"]
     value: float
     period: float = 0.0
+    since: float = -math.inf
 
 
 @dataclass(slots=True)
 class _Refusal:
     """The first of some at once: when it had left, how many others were in flight then; once all of them are known,
-    how many had been admitted until then, and in each period before."""
+    how many had been admitted until then, and in each period before. `others`: when those had left; until `told` there
+    will be no room, the server said."""
 
     at: float
     in_flight: int
+    told: float = -math.inf
+    others: list[float] = field(default_factory=list)
     total: int = 0
     counts: tuple[int, ...] = ()
 
@@ -83,6 +95,7 @@ class _Found:
     tried: bool = False
     since: int = 0  # requests since it was last changed
     strikes: int = 0  # single refusals of a try
+    exact: int = 0  # that was counted
 
 
 @dataclass(slots=True)
@@ -92,6 +105,7 @@ class FoundLimits:
     at_random: bool = False  # it refuses some of whatever is sent: waiting for these does not help
     _log: Admitted = field(default_factory=lambda: Admitted(PERIODS, PERIODS[-1] + MEMORY))
     _refusals: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=MOST))
+    _spells: DrySpells = field(default_factory=lambda: DrySpells(MEMORY))
     _open: _Refusal | None = None  # others may still come back refused with it
     _ramp_from: float | None = None
     _found: _Found | None = None
@@ -125,10 +139,11 @@ class FoundLimits:
         """What is refused now is so by chance, as far as is known."""
         return self.at_random and self._is_single(self.number)
 
-    def answered(self, sent: Sent) -> None:
+    def answered(self, sent: Sent) -> Finding | None:
         """One that had left with `sent` was answered: since the last refusal something has been admitted."""
         if self._baffled and self._refusals and sent.at > self._refusals[-1].at:
             self._baffled = False
+        return self._count() if self._open is None and self._spells.ended(sent.at) else None
 
     def wait(self, now: float, in_flight: int) -> float:
         """Seconds until one more may go in the slow approach after a refusal."""
@@ -163,22 +178,28 @@ class FoundLimits:
         """One that had left with `sent`, beside `in_flight` others, was refused, for whatever reason."""
         self._log.take_back(sent, in_flight)
 
-    def refused(self, now: float, sent: Sent, in_flight: int, *, number: int, fresh: bool, hold: float) -> None:
+    def refused(
+        self, now: float, sent: Sent, in_flight: int, *, number: int, fresh: bool, hold: float, told: bool = False
+    ) -> None:
         """That one was refused because it was too much, the server says; it was the `number`-th.
 
-        `fresh`: it left after the last refusal was known. `hold`: seconds that everybody waits now.
+        `fresh`: it left after the last refusal was known. `hold`: seconds that everybody waits now, `told` by
+        it or not.
         """
         single = self._is_single(number)
         if self._lately and number - self._lately[-1] > FORGOTTEN:
             self.at_random = False
         self._lately.append(number)
         if self._open is not None or not fresh:
-            if self._open is not None and in_flight < self._open.in_flight:
-                self._open.in_flight = in_flight  # of the first that was refused: the others had left after it
+            if self._open is not None:  # of the first that was refused: the others had left after it
+                self._open.in_flight = min(self._open.in_flight, in_flight)
+                self._open.others.append(sent.at)
+            if (fresh or told) and self._ramp_from is not None:  # everybody waits longer than the first one said
+                self._ramp_from = max(self._ramp_from, now + hold)
             return
-        if self.at_random and single and self._is_chance():
+        if self.at_random and single and self._is_chance(in_flight):
             return
-        self._open = _Refusal(sent.at, in_flight)
+        self._open = _Refusal(sent.at, in_flight, now + hold - ROUNDED if told else -math.inf)
         found = self._found
         if found is None or not (found.tried or found.kind == "places" or found.since >= HOLDS):
             self._ramp_from = now + hold
@@ -213,9 +234,14 @@ class FoundLimits:
     def _is_single(self, number: int) -> bool:
         return sum([number - other < TOGETHER for other in self._lately]) < CLOSE - 1
 
-    def _is_chance(self) -> bool:
+    def _is_chance(self, in_flight: int) -> bool:
         """Whether a single refusal of a server that refuses at random says nothing of limits."""
         found = self._found
+        if found is not None and found.kind == "places" and in_flight >= found.limit:
+            found.strikes += 1
+            if found.strikes >= 2:  # more were in flight than it holds, as far as is known
+                found.strikes = 0
+                return False
         if found is not None and found.tried:
             found.strikes += 1
             expected = self._share * found.since
@@ -251,9 +277,25 @@ class FoundLimits:
             again = True
         refusals.append(refusal)
         self._empty = self._baffled = again
+        self._spells.note([refusal.at, *refusal.others], refusal.told, self._log)
+        if (finding := self._count()) is not None:
+            return finding
         if again:
             return None
         return self._explain() if self._found is None else self._again(refusal)
+
+    def _count(self) -> Finding | None:
+        """A counter that begins anew on the clock explains what was refused, and is not what was found already."""
+        counter, found, quiet = self._spells.counter(self._log, PERIODS), self._found, QUIET_EXACT
+        spell = self._spells.newest
+        if counter is None and (found is None or found.period < spell.last - spell.first):
+            counter, quiet = guess_counter(spell, self._log, PERIODS), QUIET
+        if counter is None or (found is not None and found.kind == "window" and _alike(found, counter)):
+            return None
+        self._found = _Found("window", counter.limit, counter.period, quiet=quiet)
+        self._found.exact = counter.limit if quiet == QUIET_EXACT else 0
+        self._in_vain = 0
+        return Finding("window", counter.limit, counter.period, since=spell.last)
 
     def _explain(self) -> Finding | None:
         """What the refusals have in common and the admitted had not; the rate between the last two, where there is no
@@ -334,12 +376,19 @@ class FoundLimits:
             ):  # the bucket was empty at both: so much it lets through
                 found.limit = min(found.limit, max(rate * MARGIN * found.period, found.limit * CUT))
             found.tried, found.step = False, STEP
+            if found.exact:
+                found.limit = min(found.limit, found.exact)
             return Finding("window", found.limit, found.period)
         self._in_vain += 1
         if self._in_vain >= self._senseless and not self.at_random:
             return self._give_up()
-        if since >= HOLDS:  # it has been true for long
+        counted = found.exact and found.limit > found.exact * LOWEST
+        if since >= HOLDS or counted:  # it has been true for long, or is no guess
             found.limit = max(found.limit * MARGIN, 1.0)
             return Finding("window" if found.period else "places", found.limit, found.period)
         finding = self._explain()
         return Finding("free", math.inf) if finding is None and self._found is None else finding
+
+
+def _alike(found: _Found, counter: Counter) -> bool:
+    return found.period == counter.period and abs(found.limit - counter.limit) <= max(1.0, SAME * counter.limit)

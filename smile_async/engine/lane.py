@@ -172,7 +172,8 @@ class Lane:
     def replied(self, taken: Taken, latency: float) -> None:
         now = self.clock()
         self.concurrency.answered(taken.stamp, latency, now)
-        self.found.answered(taken.sent)
+        if (finding := self.found.answered(taken.sent)) is not None:
+            self._act_on(finding, "refused")
         if (finding := self.found.grow(now)) is not None:
             self._act_on(finding, "nobody refused for a while: a little more is tried")
         if self.concurrency.changes:
@@ -188,7 +189,7 @@ class Lane:
             return  # the server tells its limits: nothing is to be found out
         if told and self.windows and self._found_window is None:
             return  # a limit that is known, and the server says when it has room
-        self.found.refused(now, taken.sent, taken.beside, number=taken.number, fresh=fresh, hold=hold)
+        self.found.refused(now, taken.sent, taken.beside, number=taken.number, fresh=fresh, hold=hold, told=told)
 
     @property
     def admits_nothing(self) -> bool:
@@ -239,7 +240,8 @@ class Lane:
     def _find_window(self, finding: Finding, now: float) -> RateWindow:
         window = RateWindow(finding.value, finding.period, clock=self.clock, what="requests")
         for at, count in self.found.recent(finding.period, now):
-            window.remember(at, count)
+            if at > finding.since:
+                window.remember(at, count)
         self.windows.append(window)
         return window
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from smile_async.engine import schema
 from smile_async.engine.events import Event
 from smile_async.engine.lock import LOCK
-from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError
+from smile_async.errors import RunInUseError, RunMismatchError, RunNotFoundError, StoppedError, differences
 
 GATHER = 0.01  # seconds: how long a commit waits for company, at least; a request waits as long before it leaves
 GATHER_MOST = 0.1  # seconds
@@ -366,21 +366,11 @@ def _check_identity(connection: sqlite3.Connection, folder: Path, identity: Mapp
         connection.execute("INSERT INTO meta VALUES ('identity', ?)", (text,))
         return
     before = orjson.loads(found[0])
-    differences = [
-        f"{key}: was {_short(before.get(key))}, now {_short(wanted.get(key))}"
-        for key in sorted(before.keys() | wanted.keys())
-        if before.get(key) != wanted.get(key)
-    ]
-    if differences:
+    if differing := differences(before, wanted):
         raise RunMismatchError(
-            f"{folder} was started with other settings:\n    " + "\n    ".join(differences),
+            f"{folder} was started with other settings:\n    " + "\n    ".join(differing),
             hint="Go on with the old settings (`smile resume`), or start another run folder.",
         )
-
-
-def _short(value: object, most: int = 80) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _note_lost_flights(connection: sqlite3.Connection) -> None:

@@ -129,8 +129,9 @@ def terms(model: PackagedModel = EMBEDDED) -> str:
         terms_file = packaged_file(model.terms, "GEMMA_TERMS.html")
         if terms_file.exists():
             lines.append(f"Their text, as it came with the model: {terms_file}")
-        notice = packaged_file(model.terms, "NOTICE.md").read_text(encoding="utf-8")
-        lines.append(f"The package's own notice:\n{notice.strip()}")
+        notice = packaged_file(model.terms, "NOTICE.md")
+        if notice.exists():
+            lines.append(f"The package's own notice: {notice}")
     return "\n".join(lines)
 
 

@@ -102,7 +102,7 @@ def test_other_than_two_to_five_systems_are_refused(systems: list[str]) -> None:
 
 def test_responses_to_other_cases_are_refused() -> None:
     """They belong to another test set."""
-    with pytest.raises(UsageError, match="two answers cases that are not there"):
+    with pytest.raises(UsageError, match=r"two has answers to 1 cases that are not among the \d given, the first '"):
         draw(cases(2), responses(cases(2), ["one"]) | {"two": {"case-0": "嗯。", "case-77": "嗯。"}})
 
 

@@ -1,6 +1,7 @@
 """Section 6 in one command: what is held apart, what is done again and what is not, and a kill in the middle."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,24 @@ def test_table_5_says_which_differences_are_beside_nothing() -> None:
     assert rows[2] == ("corpus BLEU-4", "1.00", "2.00")
 
 
+def test_sessions_that_were_too_long_are_told_under_the_table() -> None:
+    trained = {"steps": 99, "too_long": 3}
+    [note] = study_tables.notes({"steps": {"training": trained}, "settings": {"max_length": 64}})
+    assert note.startswith("3 sessions were left out of training and validation: longer than 64 tokens")
+
+
+def test_answers_that_were_cut_off_or_read_the_same_are_told_under_the_table() -> None:
+    steps = {
+        "baseline": {"truncated": 7},
+        "fine-tuned": {"truncated": 0},
+        "ballots": {"cases": 8, "identical_pairs": 2},
+    }
+    assert study_tables.notes({"steps": steps, "settings": {"max_tokens": 96}}) == (
+        "On the ballots 2 pairs of responses read the same: raters can but guess there.",
+        "Answers that were cut off after 96 tokens (--max-tokens): 7 of the baseline.",
+    )
+
+
 SMALL = ("--count", "3", "--sessions", "8", "--max-tokens", "8", "--precision", "fp32")
 """8 sessions in updates of 4, twice: 4 updates, a checkpoint after the second."""
 
@@ -210,6 +229,28 @@ def test_what_cannot_be_is_refused(smile: Smile, flags: tuple[str, ...], told: s
     ended = smile("reproduce-chatbot", "study", *flags)
     assert ended.code == 2
     assert told in ended.err
+
+
+@pytest.mark.e2e
+@pytest.mark.filterwarnings("default")
+def test_a_length_too_short_for_any_session_is_told_before_the_base_model_answers(smile: Smile) -> None:
+    tiny.require("torch", "transformers", "peft", "trl", extra="train")
+    base = tiny.save_model(Path("tiny"))
+    flags = ("--base", str(base), "--until", "training", "--count", "1", "--sessions", "4", "--max-tokens", "2")
+    short = smile("reproduce-chatbot", "study", *flags, "--max-length", "20")
+    assert short.code == 2
+    assert "step 2 of 7" in short.err
+    assert "step 3 of 7" not in short.err
+    found = re.search(r"--max-length (\d+) is enough for the shortest, (\d+) for all", short.err)
+    assert found is not None, short.err
+    less = smile("reproduce-chatbot", "study", *flags, "--max-length", str(int(found[1]) - 1))
+    assert f"--max-length {found[1]} is enough" in less.err
+    ended = smile("reproduce-chatbot", "study", *flags, "--max-length", found[2], "--json")
+    assert ended.code == 0, ended.err
+    assert ended.told["skipped"] == ["cases", "sessions"]  # and it goes on in the same folder
+    assert (ended.told["steps"]["training"]["sessions"], ended.told["steps"]["training"]["too_long"]) == (4, 0)
+    other = smile("reproduce-chatbot", "study", *flags, "--max-length", "4000")
+    assert "max_length: was" in other.err
 
 
 @pytest.mark.e2e

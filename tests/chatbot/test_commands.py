@@ -133,6 +133,33 @@ def test_chat_refuses_what_cannot_be(smile: Smile, flags: tuple[str, ...], told:
 
 @pytest.mark.e2e
 @pytest.mark.filterwarnings("default")
+def test_ctrl_c_in_a_training_says_what_is_saved_and_how_it_goes_on(
+    smile: Smile, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 sessions in updates of 4, twice: 6 updates."""
+    tiny.require("torch", "transformers", "peft", "trl", extra="train")
+    base = tiny.save_model(Path("tiny"))
+    smile("sft", corpus, "sessions", "--validation", "0.25", "--system", "none")
+    command = ("train", "sessions", "tuned", "--base", base, "--checkpoint-steps", "2", "--evaluations", "1")
+    at = 1
+
+    def interrupt(point: Any, *_: Any) -> None:
+        if point.step == at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("smile_async.cli.training.tell_loss", interrupt)
+    early = smile(*command)
+    assert early.code == 130
+    assert "no checkpoint yet" in early.err
+    at = 5
+    late = smile(*command)
+    assert late.code == 130
+    assert "Saved: update 4 of 6, in tuned/checkpoints/checkpoint-4." in late.err
+    assert f"Go on with: smile train sessions tuned --base {base} --checkpoint-steps 2 --evaluations 1" in late.err
+
+
+@pytest.mark.e2e
+@pytest.mark.filterwarnings("default")
 def test_from_a_corpus_to_a_conversation(smile: Smile, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.require("torch", "transformers", "peft", "trl", extra="train")
     base = tiny.save_model(Path("tiny"))

@@ -5,11 +5,14 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from smile_async.chatbot.in_process import InProcessModel
+from smile_async.chatbot.speakers import HuggingFaceSpeaker
 from smile_async.engine.job import Message, Reply, Request
 from smile_async.settings import Sampling
 from tests.chatbot import tiny
@@ -125,3 +128,40 @@ def test_an_answer_has_its_seed_whether_its_batch_could_be_answered_or_not() -> 
     replies = model._answers(requests, threading.Event())
     assert seen[1:] == [[seen[0][0]], [seen[0][1]]]
     assert [isinstance(reply, Reply) and reply.text for reply in replies] == [f"answer {seed}" for seed in seen[0]]
+
+
+def says(base: Path, text: str) -> tuple[HuggingFaceSpeaker, list[int]]:
+    """A model that writes these words, token by token, whatever it is asked, and the tokens that it has written."""
+    speaker = HuggingFaceSpeaker(str(base), None, Sampling(temperature=0, max_tokens=200), precision="fp32")
+    script, written = speaker._tokenizer(text)["input_ids"], list[int]()
+    plain = speaker._model.forward
+
+    @wraps(plain)
+    def forward(**given: Any) -> Any:
+        result = plain(**given)
+        written.append(script[len(written)])
+        result.logits[:] = 0
+        result.logits[..., written[-1]] = 100
+        return result
+
+    speaker._model.forward = forward
+    return speaker, written
+
+
+ASKED = (("user", "q0"), ("assistant", "a0"), ("user", "q1"))  # its prompt holds both labels
+LONG = "I hear you.\nClient: and I " + "go on " * 50
+
+
+def test_a_base_model_that_goes_on_for_the_client_is_cut_and_stopped(base: Path) -> None:
+    speaker, written = says(base, LONG)
+    for reply in speaker.answers([ASKED, ASKED], seeds=[1, 2], told=threading.Event()):
+        assert (reply.text, reply.finish_reason) == ("I hear you.", "stop")
+    assert len(written) <= len("I hear you.\nClient:")  # bytes: no token is less than one
+
+
+def test_so_it_is_when_it_is_shown_as_it_comes(base: Path) -> None:
+    async def shown(text: str) -> str:
+        return "".join([piece async for piece in says(base, text)[0].pieces(ASKED)])
+
+    assert asyncio.run(shown(LONG)) == "I hear you."
+    assert asyncio.run(shown(f"ok\nCli{tiny.END}")) == "ok\nCli"

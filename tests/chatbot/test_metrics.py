@@ -21,6 +21,15 @@ def test_characters_are_the_tokens_and_white_space_is_none() -> None:
     assert words("I'm OK, thanks.") == ["i", "'", "m", "ok", ",", "thanks", "."]
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("我很累", "characters"), ("あなたは", "characters"), ("我觉得很 depressed", "characters"), ("I am tired", "words"),
+     ("나는 피곤하다", "words"), ("я устал", "words"), ("……", "characters"), ("", "characters")],
+)  # fmt: skip
+def test_scripts_that_part_their_words_are_measured_by_words(text: str, tokens: str) -> None:
+    assert metrics.tokens_for([text]) == tokens
+
+
 @pytest.mark.parametrize("text", [SAID, "好", "嗯嗯", "好的。", "我我我我"])
 def test_identical_chinese_texts_have_one(text: str) -> None:
     tokens = characters(text)

@@ -16,6 +16,7 @@ from smile_async.chatbot.sessions import (
     counted_sessions,
     legacy_sessions,
     sessions_of,
+    shortest,
     within,
 )
 from smile_async.corpus.formats import Record, RoleMap, paper_system_prompt
@@ -63,6 +64,41 @@ def test_two_answers_in_a_row_are_one_and_an_opening_one_is_none() -> None:
     assert (counts.joined, counts.leading_dropped, counts.counselor_utterances) == (1, 1, 3)
 
 
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_an_utterance_without_a_word_is_left_out_and_counted(empty: str) -> None:
+    """Of client, counselor, (client: nothing), counselor, client, (counselor: nothing) one session is left: the answers
+    around the empty question are one."""
+    said = [
+        ("client", "q"),
+        ("counselor", "a"),
+        ("client", empty),
+        ("counselor", "b"),
+        ("client", "r"),
+        ("counselor", empty),
+    ]
+    dialogue = Dialogue(utterances=tuple(Utterance(role=role, content=text) for role, text in said))
+    counts = SessionCounts()
+    [session] = counted_sessions([Record("a", "", None, dialogue)], counts)
+    assert session.turns == (("user", "q"), ("assistant", "a\nb"))
+    assert (counts.empty, counts.joined) == (2, 1)
+    assert sessions_of(Record("a", "", None, dialogue)) == [session]
+
+
+def test_no_session_to_train_on_is_an_error_and_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_sessions([record("a", "cs"), record("b", "cs")], out, validation=0.5)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    silent = [record("a", "cc"), record("b", "ss")]
+    with pytest.raises(UsageError, match=r"2 dialogues give no session to train on \(2 no-exchange\)"):
+        write_sessions(silent, out, overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    with pytest.raises(UsageError, match=r"(?s)2 sessions too long.*Raise --max-tokens"):
+        write_sessions(
+            [record("a", "cscs")], tmp_path / "new", validation=0, limits=HistoryLimits(tokens=1), count_tokens=len
+        )
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_the_authors_converter_carries_nine_utterances_into_the_next_dialogue() -> None:
     """Two dialogues of 12 utterances, answers at places 1, 3, 5, 7, 9, 11. The first has nobody before it. In the
     second the answer at place p has p own utterances behind it, so 9 - p of the first one's: places 1 to 7, four
@@ -95,6 +131,17 @@ def test_tokens_are_saved_exchange_by_exchange_and_the_system_prompt_stays() -> 
     assert within(turns, 18, count) == turns
     assert within(turns, 17, count) == (turns[0], *turns[3:])  # 10 + 2 + 2
     assert within(turns, 13, count) is None
+
+
+def test_the_shortest_that_a_session_can_be_is_what_is_left_when_nothing_else_fits() -> None:
+    def count(said: Sequence[tuple[str, str]]) -> int:
+        return sum(len(text) for _, text in said)
+
+    even = (("system", "x"), ("user", "aa"), ("assistant", "bb"), ("user", "cc"), ("assistant", "dd"))
+    for turns in (even, even[:1] + even[2:]):  # the second as the authors' converter cuts
+        least = shortest(turns)
+        assert within(turns, count(least), count) == least
+        assert within(turns, count(least) - 1, count) is None
 
 
 def test_a_token_limit_asks_for_a_tokenizer_and_counts_what_fits_nowhere() -> None:

@@ -201,6 +201,24 @@ def test_nothing_is_written_down_unless_a_transcript_is_named(tmp_path: Path) ->
     ]  # fmt: skip
 
 
+def test_a_transcript_says_what_takes_the_place_of_what(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    broken = SmileError("no")
+    speaker = Written("a0", "a1", broken, "a2", broken, "a3")
+    talk(speaker, "q0", "/again", "/again", "/again", "q1", "q2", transcript=path)
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [(line["content"], line.get("again", False)) for line in lines] == [
+        ("q0", False), ("a0", False), ("a1", True), ("a2", True), ("q1", False), ("q2", True), ("a3", False),
+    ]  # fmt: skip
+
+
+def test_an_unknown_command_is_named(tmp_path: Path) -> None:
+    _, notes, held = talk(Written(), "/foo bar", "/again")
+    assert "There is no /foo bar. /new forgets" in notes
+    assert notes.count("There is no") == 1
+    assert held.turns == ()
+
+
 def test_a_transcript_that_cannot_be_written_stops_before_anything_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         talk(Written("a0"), "q0", transcript=tmp_path / "no/such/folder.jsonl")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import threading
 from pathlib import Path
@@ -134,12 +135,18 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_adapter(
     out = tmp_path / "out"
     with pytest.raises(Stop):
         training.train(sessions, out, settings(base), on_point=stop)
+    assert training.saved(out) == training.Saved(out / "checkpoints/checkpoint-40", 40, 60)
     torn = out / "checkpoints/checkpoint-44"  # as a kill in the middle of writing leaves one
     torn.mkdir()
     (torn / "adapter_model.safetensors").write_bytes(b"half")
     report = training.train(sessions, out, settings(base))
     assert (report.validation_loss, report.steps) == (tuned.validation_loss, 60)
-    steps = [point.step for point in curve.read_points(out / "progress.jsonl") if point.loss is not None]
+    assert report.train_loss == pytest.approx(tuned.train_loss, abs=1e-3)  # of both stretches, from rounded lines
+    points = curve.read_points(out / "progress.jsonl")
+    steps = [point.step for point in points if point.loss is not None]
+    times = [point.seconds or 0.0 for point in points]
+    assert times == sorted(times)
+    assert report.seconds >= next(point.seconds or 0.0 for point in reversed(points) if point.step <= 40)
     assert steps == sorted(set(steps))  # nothing twice, though 41 to 45 were trained twice
     weights = "adapter/adapter_model.safetensors"
     assert (out / weights).read_bytes() == (Path(tuned.folder) / weights).read_bytes()  # so the seed decides all of it
@@ -261,6 +268,20 @@ def test_a_base_that_is_none_is_said_so(base: str, told: str, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=told):
         base_folder(base)
+
+
+def test_a_base_that_has_to_be_fetched_is_told_in_one_line_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smile_async.chatbot.base_model import base_folder, quiet_libraries
+
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    assert base_folder("nobody/no-such-model", notify=told.append) == "nobody/no-such-model"
+    assert len(told) == 1
+    assert "Fetching nobody/no-such-model" in told[0]
+    quiet_libraries()
+    assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)  # "Retrying in 1s", ...
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from smile_async.cli.embed import _endpoints
 from smile_async.cli.flags import AskFlags
+from smile_async.cli.settings import endpoints_from
 from smile_async.settings import Endpoint, FileSettings
 from tests.cli.conftest import ROWS, Serve, Smile, at
 from tests.e2e.questions import write_jsonl
+
+LOCAL = Endpoint(provider="local")
 
 
 def test_a_run_gives_qas_and_dialogues_and_the_same_command_costs_nothing(
@@ -81,9 +83,9 @@ def test_a_budget_is_held_with_prices_of_the_prompt_alone(smile: Smile, serve: S
     ],
 )
 def test_without_a_model_the_embedded_one_is_asked(named: AskFlags, provider: str) -> None:
-    assert [one.provider for one in _endpoints(FileSettings(), named)] == [provider]
+    assert [one.provider for one in endpoints_from(FileSettings(), named, LOCAL)] == [provider]
     told = FileSettings(endpoint=(Endpoint(base_url="http://h", model="m"),))
-    assert _endpoints(told, AskFlags())[0].model == "m"
+    assert endpoints_from(told, AskFlags(), LOCAL)[0].model == "m"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,19 @@ def test_systems_stand_beside_each_other_in_percent(smile: Smile) -> None:
     assert REFERENCES[0] not in ended.out
 
 
+def test_the_references_script_decides_what_is_counted_unless_told(smile: Smile) -> None:
+    """Of "it is hard" and "it was hard" two of three words are the same, F1 2/3; of eight and nine letters seven
+    (I t s h a r d) are a common subsequence, 2 * 7 / 17."""
+    Path("en.jsonl").write_text(json.dumps({"id": 1, "reference": "It is hard"}))
+    Path("one.jsonl").write_text(json.dumps({"id": 1, "response": "It was hard"}))
+    ended = smile("evaluate", "en.jsonl", "one=one.jsonl")
+    assert "1 cases, tokens: words" in ended.out
+    assert smile("evaluate", "en.jsonl", "one=one.jsonl", "--json").told["systems"][0]["rouge-l"]["mean"] == 2 / 3
+    letters = smile("evaluate", "en.jsonl", "one=one.jsonl", "--tokens", "characters", "--json").told
+    assert letters["tokens"] == "characters"
+    assert letters["systems"][0]["rouge-l"]["mean"] == 2 * 7 / 17
+
+
 def test_json_and_csv_hold_the_same_figures(smile: Smile) -> None:
     files()
     told = smile("evaluate", "cases.jsonl", "golden=golden.jsonl", "--json").told

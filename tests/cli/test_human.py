@@ -120,6 +120,29 @@ def test_ballots_are_not_replaced_unasked(smile: Smile) -> None:
     assert (read_ballots(Path("study.json")).ties, len(read_key(Path("study.key.json")).places)) == (True, 2)
 
 
+def test_a_draw_that_cannot_be_gives_the_true_reason(smile: Smile) -> None:
+    none = smile("ballot", "cases.jsonl", "a=base.jsonl", "b=tuned.jsonl", "-n", "0", "-o", "x.json")
+    assert "0 cases are to be drawn" in none.err
+    _write("other.jsonl", [{"id": f"other-{n}", "response": "嗯"} for n in range(2)])
+    other = smile("ballot", "cases.jsonl", "a=base.jsonl", "b=other.jsonl", "-o", "x.json")
+    assert f"b has answers to 2 cases that are not among the {CASES} given, the first 'other-0'" in other.err
+    _write("one.jsonl", [{"id": "case-5", "response": "嗯"}])
+    apart = smile("ballot", "cases.jsonl", "a=one.jsonl", "b=tuned.jsonl", "-o", "x.json")
+    assert f"None of the {CASES} cases is answered by every system (answers: a 1, b {CASES - 1})" in apart.err
+    assert {none.code, other.code, apart.code} == {2}
+
+
+def test_shares_of_few_cases_come_with_a_warning(smile: Smile) -> None:
+    """Three raters prefer one system in all of 5 cases: 100.0% [100.0%, 100.0%]."""
+    smile("ballot", "cases.jsonl", "base=base.jsonl", "tuned=tuned.jsonl", "-o", "study.json")
+    _all_vote(("tuned", "base"), "ann", "bo", "cy")
+    told = smile("tally", "study.votes.sqlite3")
+    assert "100.0% [100.0%, 100.0%]" in told.out
+    assert f"{CASES - 1} cases were judged by all: too few" in told.out
+    assert "too few" in smile("tally", "study.votes.sqlite3", "--csv").err
+    assert "too few" in smile("tally", "study.votes.sqlite3", "--json").told["warning"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -17,6 +17,32 @@ from tests.engine.asking import asking
 ON_THE_WAY = 0.005  # seconds that a request takes to the server
 
 
+class FixedWindow:
+    """A counter that begins anew every `seconds`, on the clock; once at `begins`."""
+
+    def __init__(self, limit: int, seconds: float, begins: float | None = None) -> None:
+        self.limit = limit
+        self.peak: float = 0
+        self._seconds = seconds
+        self._begins = 0.63 * seconds if begins is None else begins
+        self._window, self._count = -1, 0
+
+    def wait(self, now: float, amount: int) -> float:
+        return 0.0 if amount <= self.remaining(now) else self.reset(now)
+
+    def take(self, now: float, amount: int) -> None:
+        self._count += amount if self.remaining(now) >= amount else 0
+        self.peak = max(self.peak, self._count)
+
+    def remaining(self, now: float) -> int:
+        if (window := int((now - self._begins) // self._seconds)) != self._window:
+            self._window, self._count = window, 0
+        return self.limit - self._count
+
+    def reset(self, now: float) -> float:
+        return self._begins + ((now - self._begins) // self._seconds + 1) * self._seconds - now
+
+
 @dataclass
 class RefusingServer:
     """`limit` counts requests; `places` are those that it holds at once; `queue`: it works on so many, others wait.

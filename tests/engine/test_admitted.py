@@ -62,7 +62,7 @@ def test_five_minutes_at_a_hundred_a_second_are_kept_as_seconds() -> None:
     log.take_back(log.add(0.0, 1), 0)
     for number in range(1, 30_000):
         log.add(number * 0.0101, 1)
-    assert len(log._entries) <= (PERIODS[-1] + 2 * (OPEN + SECOND) + SECOND) / 0.0101
+    assert len(log._entries) <= (MEMORY + SECOND) / 0.0101
     assert len(log._seconds) <= MEMORY / SECOND + 1
     young = len(log._entries) - log._summed
     assert young <= (OPEN + 2 * SECOND) / 0.0101  # a question looks at no more of them

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smile_async.engine.found_limits import Finding
+from smile_async.engine.found_limits import Finding, FoundLimits, _Found
 from smile_async.engine.job import FailureKind, Request
 from smile_async.engine.lane import Lane, Served
 from smile_async.settings import Limits, Prices
@@ -147,3 +147,28 @@ def test_a_window_that_turns_out_to_be_places_is_kept_to_no_more() -> None:
     lane._act_on(Finding("places", 5), "refused")
     assert lane.windows == []
     assert lane.concurrency.limit == 5
+
+
+def refuse(found: FoundLimits, at: float, beside: int, *, number: int) -> Finding | None:
+    """One is refused; what that shows stands beside the next that leaves."""
+    sent, _ = found.started(at, beside + 1, 100)
+    found.not_admitted(sent, beside)
+    found.refused(at + 0.01, sent, beside, number=number, fresh=True, hold=0.0)
+    return found.started(at + 1.0, 1, 100)[1]
+
+
+def test_beside_random_refusals_two_above_the_places_are_no_chance() -> None:
+    """Forty places. Refused beside 40 others twice, each apart from other refusals: one more had been tried. Four close
+    together were waited for, at every try."""
+    found = FoundLimits(at_random=True)
+    found._found = _Found("places", 40, 0.0)
+    assert [refuse(found, 10.0 * number, 20, number=100 * number) for number in range(1, 6)] == [None] * 5
+    assert refuse(found, 60.0, 40, number=600) is None
+    assert refuse(found, 70.0, 40, number=700) == Finding("places", 40)
+
+
+def test_a_count_is_kept_to_two_in_a_hundred_below_before_it_is_doubted() -> None:
+    """Fifty a second, of which one was counted on the wrong side of a beginning: a rate was made up instead."""
+    found = FoundLimits()
+    found._found = _Found("window", 50, 1.0, exact=50)
+    assert refuse(found, 10.0, 3, number=10) == Finding("window", 49, 1.0)

@@ -183,3 +183,6 @@ def test_what_is_no_gguf_is_refused_before_llama_sees_it(tmp_path: Path) -> None
 def test_the_embedded_models_terms_name_gemma_and_their_address() -> None:
     assert "Gemma Terms of Use" in terms()
     assert EMBEDDED.terms_url in terms()
+    assert "NOTICE.md" in terms()  # where it is, and not its Markdown
+    assert all(len(line) < 300 and not line.startswith("#") for line in terms().splitlines())
+    assert len(terms().splitlines()) <= 4
