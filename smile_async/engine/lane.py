@@ -265,10 +265,9 @@ class Lane:
 
     def _follow(self, window: RateWindow, limit: float) -> None:
         """The server's word about how much it allows, where that is less than was named; it may take it back."""
-        limit = min(limit, window.most)
-        if abs(limit - window.limit) > 0.001 * window.limit:
-            self.changes.append(Change(self.clock(), _label(window), window.limit, limit, "the server's headers"))
-            window.resize(limit)
+        if (kept := window.named(limit)) is not None:
+            self.changes.append(Change(self.clock(), _label(window), window.limit, kept, "the server's headers"))
+            window.resize(kept)
 
     def _note_period(self, window: RateWindow, reason: str) -> None:
         """The period was found to be another than was thought; one much like it is no news."""

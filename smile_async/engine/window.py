@@ -34,6 +34,8 @@ GRAIN = 0.002  # of a bucket that is left in it: what is under way to the server
 FOR_OTHERS = 0.015  # of a shared limit stays free for what others take before it is heard of
 JUST_NOW = 0.1  # seconds: a refusal and the word that came with it
 ONE_STRIKE = 1.0  # second: refusals of a guess so close are one
+SAME = 0.001  # of a limit: two that differ by less are one
+SURE_OF_MORE = 20  # words in a row, or all of a period: a larger limit is believed
 STRIKES = 3  # refusals after which a bucket, or a guessed period, is not believed any more
 
 
@@ -66,6 +68,7 @@ class RateWindow:
         self._guess = Guess() if guessed else None
         self._may_be_bucket = True
         self._struck_at = -math.inf
+        self._more, self._more_from, self._more_least = 0, 0.0, math.inf  # words in a row that named a larger limit
         self._pacer = self._paced()
 
     def __repr__(self) -> str:
@@ -131,6 +134,22 @@ class RateWindow:
         self._credit = min(self.limit / 10, max(self._credit - difference, -self.limit))  # more leaves within a period
         if self.bucket:
             self._level = min(self.limit, self._level - difference)
+
+    def named(self, limit: float) -> float | None:
+        """The limit to keep to now that the server named this one; None: it stays. Less is believed at once, more when
+        it has been said for a while: behind one address there may be several keys that answer in turn."""
+        limit, now = min(limit, self.most), self._clock()
+        if limit <= self.limit * (1 + SAME):
+            self._more, self._more_least = 0, math.inf
+            return limit if limit < self.limit * (1 - SAME) else None
+        if self._more == 0:
+            self._more_from = now
+        self._more += 1
+        self._more_least = min(self._more_least, limit)
+        if self._more < SURE_OF_MORE and now - self._more_from < self.period:
+            return None
+        limit, self._more, self._more_least = self._more_least, 0, math.inf
+        return limit
 
     def resize(self, limit: float) -> None:
         """The server allows less than was thought, or more."""

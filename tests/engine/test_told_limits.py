@@ -118,6 +118,16 @@ def test_a_limit_that_is_taken_back_holds_no_longer_and_both_changes_are_kept(tm
     assert changes == [(None, 6_000.0), (6_000.0, 60.0), (60.0, 6_000.0)]
 
 
+def test_keys_with_limits_of_their_own_that_answer_in_turn_are_no_change_for_each_answer(tmp_path: Path) -> None:
+    """Two behind one address, of 6,000 and 9,000 a minute: the smaller is kept to, and one row of changes is enough."""
+    provider = telling(*[6_000, 9_000] * 200)
+    ask_all(tmp_path, rows(400), provider)
+    changes = query(tmp_path, "SELECT before, after FROM changes WHERE what = 'requests a minute' ORDER BY rowid")
+    assert changes == [(None, 6_000.0)]
+    at = [when for when, *_ in provider.asked]
+    assert max(sum(when - 1 < other <= when for other in at) for when in at) <= 1.15 * 100 + 25  # pace, and its burst
+
+
 def test_a_days_limit_is_not_paced_over_the_day(tmp_path: Path) -> None:
     provider = telling(1_000_000)
     ask_all(tmp_path, rows(100), provider, limits=Limits(requests_per_day=1_000))
