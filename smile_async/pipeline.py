@@ -111,10 +111,24 @@ async def planned(
     max_tokens = options.sampling.over(recipe.sampling).max_tokens
     task = dialogue_task(recipe, max_tokens=max_tokens, rows=rows_identity(recipe, options.intake))
     wanted = seeds(rows, recipe, options.intake)
+    _say_whose_source(folder, _source_note(source), seen.notify)
     if notes["source"] != MEMORY_SOURCE and not options.add_source:
         make = f"smile generate {source or '-'} {folder}"
         wanted = await seen.aside(partial(own_rows, wanted, task, folder, what=f"rows of {source}", make=make))
     return Plan(task, wanted, notes, recipe, options)
+
+
+def _say_whose_source(folder: Path, source: str | None, notify: Callable[[str], None]) -> None:
+    """A run's rows stay in it whatever is read next; only what the source of now holds besides is still to be read."""
+    if not (folder / schema.DATABASE).exists():
+        return
+    with schema.reading(folder) as reader:
+        before = account.read_meta(reader, "source")
+        if before is None or before == source:
+            return
+        total = account.read_counts(reader).total
+    then = source or "stdin"
+    notify(f"{folder} has read {total:,} rows of {before}; from now on it reads {then}, not the rest of that.")
 
 
 def _with_the_runs_rules(recipe: Recipe, folder: Path, notify: Callable[[str], None]) -> Recipe:

@@ -128,7 +128,8 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         asked = _asked(reader)
         running = running or is_locked(folder)  # and again: one that starts meanwhile was not killed either
         remarks = account.read_remarks(reader)
-        requests, tokens, ended = account.read_rates(reader, now - RECENT, now)
+        since = max(now - RECENT, min(account.read_meta(reader, "began") or 0.0, now - 1.0))  # a process is its own
+        requests, tokens, ended = account.read_rates(reader, since, now)
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
         counts = replace(
             counts,
@@ -146,9 +147,9 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         state="running" if running else "done" if done else "stopped",
         counts=counts,
         expected=None if counts.exact else expected,
-        requests_per_minute=requests * 60 / RECENT,
-        tokens_per_minute=tokens * 60 / RECENT,
-        seconds_left=left / (ended / RECENT) if running and ended and left else None,
+        requests_per_minute=requests * 60 / (now - since),
+        tokens_per_minute=tokens * 60 / (now - since),
+        seconds_left=left * (now - since) / ended if running and ended and left else None,
         stopped_by="" if running or done else stopped.get("reason", "killed"),
         remarks=remarks,
         endpoints=endpoints,

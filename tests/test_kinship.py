@@ -105,3 +105,21 @@ def test_the_loop_turns_while_a_stranger_is_looked_at(tmp_path: Path) -> None:
         return count
 
     assert asyncio.run(turns()) > 100
+
+
+def test_a_run_that_gets_another_source_says_what_it_reads_no_more(tmp_path: Path) -> None:
+    """The first 30 rows of 100, in a file of their own: the run is done, and of the other file nobody asks the rest."""
+    whole = write_jsonl(tmp_path / "whole.jsonl", questions(100))
+    part = write_jsonl(tmp_path / "part.jsonl", questions(100)[:30])
+    told: list[str] = []
+    asyncio.run(generate_corpus(part, tmp_path / "run", provider=Refusing(), options=GIVEN, notify=told.append))
+    assert told == []
+
+    for source in (whole, whole, part):
+        asyncio.run(generate_corpus(source, tmp_path / "run", provider=Refusing(), options=GIVEN, notify=told.append))
+
+    run = tmp_path / "run"
+    assert told == [
+        f"{run} has read 30 rows of {part}; from now on it reads {whole}, not the rest of that.",
+        f"{run} has read 100 rows of {whole}; from now on it reads {part}, not the rest of that.",
+    ]

@@ -31,6 +31,23 @@ def test_what_lies_in_the_future_is_no_rate_of_the_last_minute(tmp_path: Path) -
     assert (status.requests_per_minute, status.tokens_per_minute) == (2.0, 100.0)
 
 
+def test_the_rate_is_that_of_the_time_that_the_process_has_lived(tmp_path: Path) -> None:
+    """Five replies in the 15 seconds since it began are 20 a minute; one of the process before is not of this one."""
+
+    async def main() -> None:
+        ledger = Ledger.open(tmp_path, {}, threaded=False)
+        rest = [""] * (WIDTHS["attempts"] - 11)
+        for number, sent_at in enumerate((970.0, 990.0, 991.0, 992.0, 993.0, 994.0)):
+            ledger.write([("attempts", (number, number, sent_at, 1.0, 1, 0, "accepted", None, 30, 20, 0.0, *rest))])
+        ledger.write(meta=("began", 985.0))
+        await ledger.close()
+
+    run_virtual(main())
+    status = read_status(tmp_path, now=1_000.0)
+
+    assert (status.requests_per_minute, status.tokens_per_minute) == (20.0, 1_000.0)
+
+
 def test_a_run_that_starts_between_the_look_at_the_lock_and_the_counts_was_not_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

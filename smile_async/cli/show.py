@@ -24,6 +24,7 @@ FLAGS_FOR = {
     " ANTHROPIC_API_KEY, or from the variable that --api-key-env names)",
     "unknown-model": "  (--base-url says where to ask; another --model needs a new run)",
     "bad-request": "  (check --base-url and --max-tokens)",
+    "source": "  (when the source is mended)",
     "connect": "  (--base-url says where to ask)",
     "budget": " --budget USD  (more than is spent; --max-tokens makes the most that a request may cost smaller)",
 }
@@ -166,19 +167,19 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
             f"  a minute   {status.requests_per_minute:,.0f} replies, {amount(status.tokens_per_minute)} tokens; "
             f"{duration(status.seconds_left)} left"
         )
-        lines += live_lines(live) if live else []
+        lines += live_lines(live, status.folder) if live else []
     elif status.state == "stopped":
         lines.append(status.go_on or _how_to_go_on(status.folder, status.stopped_by))
     return "\n".join(lines) + "\n"
 
 
-def live_lines(live: Mapping[str, Any]) -> list[str]:
+def live_lines(live: Mapping[str, Any], run: Path) -> list[str]:
     """What a live run waits for, and how much of each limit is in use."""
     from smile_async.cli.figures import amount, label, waited_for
 
     lines = []
     if live["paused"]:
-        lines.append("  paused     smile control RUN resume lets it go on")
+        lines.append(f"  paused     smile control {run} resume lets it go on")
     elif live["binding"]:
         lines.append(
             f"  waits for  {waited_for(live['binding'])}" + (f", {live['held']:.0f} s yet" if live["held"] else "")
@@ -204,7 +205,7 @@ def control_text(run: Path, asked: str, answer: Mapping[str, Any]) -> str:
     if asked == "resume":
         return f"{run}: goes on\n"
     lines = [f"{run}: {'paused' if stands['paused'] else 'at work'}, {flight} of {stands['concurrency']:,}"]
-    return "\n".join([*lines, *live_lines(stands)]) + "\n"
+    return "\n".join([*lines, *live_lines(stands, run)]) + "\n"
 
 
 def batches_text(report: "BatchReport", now: float) -> str:

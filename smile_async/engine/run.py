@@ -24,7 +24,7 @@ from smile_async.engine.runner import Runner, finish
 from smile_async.engine.silence import Silence
 from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Item, Provider, Task, Value
-from smile_async.errors import SettingsError, StoppedError
+from smile_async.errors import SettingsError, SmileError, StoppedError
 from smile_async.settings import Limits, Prices, RetryPolicy
 
 Tell = Callable[[Sequence[Event]], None]
@@ -102,7 +102,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             reopen(ledger, retry_reasons)
         with closing(schema.open_reader(folder)) as reader:
             with schema.legible(folder):  # not around the run itself: a source may be a database, too
-                before = _begin(ledger, reader, notes or {}, listen)
+                before = _begin(ledger, reader, {**(notes or {}), "began": wall()}, listen)
                 first_attempt = 1 + account.last_attempt(reader)
                 gate = _gate(lanes, limits, before, reader, clock=clock, wall=wall)
             feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
@@ -120,7 +120,11 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
             )
             (stop or StopSwitch()).connect(runner)
             with _pulsing(gate, runner.tell, pulse), collected_seldom():
-                await runner.run()
+                try:
+                    await runner.run()
+                except BaseException as error:
+                    ledger.write(meta=("stopped", {"reason": _reason_of(error, runner.stopped)}))
+                    raise
                 stopped = runner.stopped or waiting_in_batches(reader)
                 if stopped is not None:
                     ledger.write(meta=("stopped", {"reason": stopped.reason}))
@@ -197,6 +201,13 @@ def _begin(ledger: Ledger, reader: sqlite3.Connection, notes: Mapping[str, Any],
     before = account.read_counts(reader)
     listen(RunStarted(before.accepted, before.set_aside, before.pending, before.reasons))
     return before
+
+
+def _reason_of(error: BaseException, stopped: StopRun | None) -> str:
+    """Why a run stops that raises: so that nobody takes it for one that was killed."""
+    if stopped is not None:
+        return stopped.reason
+    return "source" if isinstance(error, SmileError | OSError) else "internal"
 
 
 def _report(

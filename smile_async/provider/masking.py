@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 SHOWN = 200  # characters of a foreign message that are kept
 ECHO = 8  # characters in a row that a message shares with the request before they count as an echo
+ECHO_ASCII = 12  # the same, where they are letters and blanks of ours: " provide" is in many a prompt
 
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+\S+")
@@ -25,7 +26,7 @@ def masked(text: str) -> str:
 
 
 def without_echo(message: str, sent: Sequence[str]) -> str:
-    """`message` with every run of `ECHO` or more characters that also stands in a text of `sent` cut out.
+    """`message` with every run of at least `ECHO` (`ECHO_ASCII`) characters cut out that stands in a text of `sent`.
 
     Servers quote the prompt in their errors; the prompt holds people's troubles, so the comparison is with what was
     really sent instead of with a guess at what a prompt looks like. Whitespace does not hide an echo.
@@ -41,8 +42,8 @@ def without_echo(message: str, sent: Sequence[str]) -> str:
 
 
 def _shared(message: str, at: int, haystack: str) -> int:
-    """How many characters from `at` on stand in `haystack`; 0 when fewer than `ECHO`."""
-    end = at + ECHO
+    """How many characters from `at` on stand in `haystack`; 0 when too few to be an echo."""
+    end = at + (ECHO_ASCII if message[at : at + ECHO].isascii() else ECHO)
     if end > len(message) or message[at:end] not in haystack:
         return 0
     while end < len(message) and message[at : end + 1] in haystack:

@@ -103,6 +103,7 @@ _KIND_HINTS = {
     FailureKind.TOO_LARGE: "the request alone is more than this endpoint's limit of tokens",
 }
 _NO_SUCH_PATH = frozenset({"", "not found", "resource not found"})  # no JSON, FastAPI's answer (vLLM), Azure's
+_NO_ROUTE = ("no route", "cannot post", "404 page not found", "unknown request url")  # ours, Express, Go, OpenAI
 _MODEL_HINT = "the server does not know the model"
 _DEPLOYMENT_HINT = "the resource has no deployment of that name (deployment, or model where that is not set)"
 _ADDRESS_HINT = (
@@ -249,7 +250,8 @@ def _hint(status: int, kind: FailureKind, error: ErrorBody) -> str:
     if _NO_DEPLOYMENT in error.codes:
         return _DEPLOYMENT_HINT
     if kind is FailureKind.UNKNOWN_MODEL:
-        return _MODEL_HINT if error.message.lower() not in _NO_SUCH_PATH else _ADDRESS_HINT
+        told = error.message.lower()
+        return _ADDRESS_HINT if told in _NO_SUCH_PATH or told.startswith(_NO_ROUTE) else _MODEL_HINT
     if kind in _KIND_HINTS:
         return _KIND_HINTS[kind]
     if kind is FailureKind.BAD_REQUEST:

@@ -18,6 +18,7 @@ from smile_async.engine.run import RunReport, run
 from smile_async.engine.switch import StopSwitch
 from smile_async.engine.task import Accepted, Rejected
 from smile_async.errors import StoppedError
+from smile_async.run_folder import read_status
 from smile_async.settings import Limits, Prices, RetryPolicy
 from smile_async.testing import Answer, ScriptedProvider, in_turn, replying, run_virtual
 from tests.engine.asking import Told, ask_all, asking, counts_of, echo, fail, outcomes, query, results, rows, word
@@ -436,6 +437,7 @@ def test_a_source_that_raises_in_the_middle_keeps_what_was_paid_and_raises(tmp_p
         ask_all(tmp_path, source(), provider)
     counts = counts_of(tmp_path)
     assert counts.accepted == counts.replies == len(provider.asked) == 512  # two whole batches
+    assert read_status(tmp_path).stopped_by == "source", "nobody killed it"
     finished(tmp_path, rows(1_000))
 
 

@@ -111,6 +111,11 @@ def test_kind_by_status_and_code(status: int, body: bytes, kind: FailureKind) ->
     ("status", "body", "hint"),
     [
         (404, b"<html>", "base_url looks wrong"),
+        (
+            404,
+            b'{"error":{"message":"No route POST /nope/chat/completions"}}',
+            "base_url looks wrong",
+        ),  # `smile simulate`
         (404, b'{"detail":"Not Found"}', "base_url looks wrong"),  # FastAPI, and so vLLM, of an unknown path
         (404, openai("model_not_found", "no model x"), "does not know the model: no model x"),
         (301, b"", "check base_url"),
@@ -222,6 +227,15 @@ def test_what_a_server_quotes_of_the_request_is_cut_out() -> None:
     assert without_echo("输入 '一闭上眼睛就想' 违规", sent) == "输入 '一闭上眼睛就想' 违规"  # 7: too short to tell
     assert without_echo("bad input: 总是睡不好，一闭上眼睛就想起工作 (400)", sent) == "bad input: […] (400)"
     assert without_echo("nothing quoted", sent) == "nothing quoted"
+
+
+def test_a_word_that_is_in_many_a_prompt_is_no_echo() -> None:
+    """OpenAI's words of a wrong key beside a prompt that says "provide": 8 characters alike; what is longer is cut."""
+    sent = ["Please provide comfort. I cannot sleep at night."]
+
+    told = "Incorrect API key provided: ***"
+    assert without_echo(told, sent) == told
+    assert without_echo("rejected: I cannot sleep", sent) == "rejected:[…]"
 
 
 @pytest.mark.parametrize(
