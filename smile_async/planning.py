@@ -5,7 +5,7 @@ Nothing is asked, but with `pilot`, whose rows are kept in the run folder so tha
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from smile_async.plan import Place, Plan, Work, predict
 from smile_async.prompt.recipe import Recipe
 from smile_async.rates import Rates, Seen, Size, assumed, learned, size_of
 from smile_async.rows import Given, Seed, opened, rows_identity, seeds
-from smile_async.settings import Endpoint
+from smile_async.settings import Endpoint, Quota
+from smile_async.told_quota import told_limits, within
 
 if TYPE_CHECKING:
     import httpx
@@ -81,15 +82,27 @@ async def plan_corpus(
         policy=options.retry,
         max_tokens=max_tokens,
         spent_usd=there.spent_usd,
-        places=_places(endpoints_of(provider)),
+        places=_places(endpoints_of(provider), options.limits, there.told or _told_in(like)),
     )
 
 
-def _places(endpoints: Sequence[Endpoint]) -> list[Place]:
-    if len(endpoints) < 2:
-        return [Place(quota=one.quota, prices=one.prices) for one in endpoints] or [Place()]
+def _places(endpoints: Sequence[Endpoint], limits: Quota, told: Mapping[str, Mapping[str, float]]) -> list[Place]:
+    """`told`: what the servers said in the run that the plan is made from, by endpoint."""
     names = told_apart([name_of(one) for one in endpoints])
-    return [Place(name, one.quota, one.prices) for name, one in zip(names, endpoints, strict=True)]
+    places = [
+        Place(name, within(one.quota or limits, told[name]) if name in told else one.quota, one.prices)
+        for name, one in zip(names, endpoints, strict=True)
+    ]
+    if not places:  # a provider of the caller's own
+        return [Place(quota=within(limits, quota)) for quota in told.values()][:1] or [Place()]
+    return [replace(places[0], name="")] if len(places) == 1 else places
+
+
+def _told_in(run: str | Path | None) -> dict[str, dict[str, float]]:
+    if run is None:
+        return {}
+    with schema.reading(Path(run)) as reader:
+        return told_limits(account.limit_changes(reader))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,7 @@ class _Standing:
     ended: frozenset[str] = frozenset()
     rates: Rates | None = None
     spent_usd: float = 0.0
+    told: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -112,8 +126,9 @@ class _Standing:
             _check(folder, identity, task, provider)
             counts = account.read_counts(reader)
             ended = frozenset(experience.ended_rows(reader))
+            told = told_limits(account.limit_changes(reader))
         rates = _rates_of(folder, f"run {folder}") if counts.replies else None
-        return cls(identity_digest(identity), ended, rates, counts.spend_usd + counts.perhaps_usd)
+        return cls(identity_digest(identity), ended, rates, counts.spend_usd + counts.perhaps_usd, told)
 
 
 def _check(

@@ -114,6 +114,18 @@ def test_after_twenty_rows_the_rest_is_foreseen(case: str, tmp_path: Path) -> No
     assert found.binds == ("requests in flight" if case == "faults" else case)
 
 
+def test_a_limit_that_nobody_named_and_the_pilot_was_told_binds_the_plan(tmp_path: Path) -> None:
+    """600 requests a minute, in the server's headers: 480 more take 48 s at least. The user's own, where it is less,
+    stays."""
+    asked = provider(limits={"requests": 600, "tokens": 10_000_000})
+    found = planned(rows(), tmp_path, asked, options(), pilot=PILOT)
+    slower = planned(rows(), tmp_path, asked, options(requests_per_minute=300))
+
+    assert found.bounds[0].name == "requests a minute"
+    assert found.bounds[0].limit == 600
+    assert slower.bounds[0].limit == 300
+
+
 def test_another_run_says_what_to_expect_of_the_whole(tmp_path: Path) -> None:
     settings = {"breaches": {"too-few-turns": 0.1}}
     given = options(concurrency=50)
