@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NEVER_ASKED = frozenset({"bad-row", "duplicate"})
 LAST_NUMBER = 5  # column of the endpoints' table
+SLOW_START = "slow start"  # a reason (`engine/concurrency.py`)
 MOST_SHOWN = 10  # rows set aside that are named one by one
 
 
@@ -95,13 +96,32 @@ def changes_lines(changes: Sequence["LimitChange"], most: int = 5) -> list[str]:
     if not changes:
         return []
     several = len({change.endpoint for change in changes}) > 1
-    lines = [f"  limits     changed {len(changes):,} times" + (", last:" if len(changes) > most else ":")]
-    for change in changes[-most:]:
+    times = "once" if len(changes) == 1 else f"{len(changes):,} times"
+    steps = _steps(changes)
+    lines = [f"  limits     changed {times}" + (", last:" if len(steps) > most else ":")]
+    for change in steps[-most:]:
         at = datetime.fromtimestamp(change.at, UTC).astimezone().strftime("%H:%M:%S")
         where = f"{change.endpoint} " if several else ""
         what = change.what.replace("in-flight", "in flight")
         lines.append(f"    {at} {where}{what}: {_limit(change.before)} -> {_limit(change.after)} ({change.reason})")
     return lines
+
+
+def _steps(changes: Sequence["LimitChange"]) -> list["LimitChange"]:
+    """Changes of one limit that follow each other for one reason (a slow start) are one, when the last of them was."""
+    from dataclasses import replace
+
+    steps: list[LimitChange] = []
+    latest: dict[tuple[str, str], int] = {}
+    for change in changes:
+        key = (change.endpoint, change.what)
+        before = latest.get(key)
+        if before is not None and steps[before].reason == change.reason == SLOW_START:
+            steps[before] = replace(change, before=steps[before].before)
+        else:
+            latest[key] = len(steps)
+            steps.append(change)
+    return steps
 
 
 def _limit(value: float | None) -> str:
@@ -155,8 +175,8 @@ def status_text(status: "RunStatus", live: Mapping[str, Any] | None = None) -> s
     from smile_async.cli.figures import amount, duration
 
     head = f"{status.folder}: {status.state}" + (f" ({status.stopped_by})" if status.stopped_by else "")
-    what = f"recipe {status.recipe}" if status.recipe or not status.go_on else f"for {status.task}"
-    asked = f"  asked      {status.model}, {what}" + (f", {status.source}" if status.source else "")
+    what = f"recipe {status.recipe}" if status.recipe else f"for {status.task}" if status.go_on else ""
+    asked = "  asked      " + ", ".join(part for part in (status.model, what, status.source) if part)
     lines = [head, asked, *_rows(status.counts, status.remarks)]
     if status.expected:
         lines[2] += f", about {status.expected:,} in all"
