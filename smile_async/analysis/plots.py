@@ -1,5 +1,6 @@
 """The report's figures as PNG and SVG for papers, and its tables as CSV and JSON."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,7 +14,8 @@ from smile_async.analysis.distribution import Distribution
 from smile_async.analysis.page import words
 from smile_async.analysis.report import Figure, Report, Topics
 from smile_async.analysis.shape import Shape
-from smile_async.analysis.timeline import A_DAY, EndpointTime, Timeline
+from smile_async.analysis.timeline import A_DAY, EndpointTime, Step, Timeline
+from smile_async.engine.account import NAMED
 from smile_async.errors import MissingExtraError, UsageError
 from smile_async.filing import whole_file
 from smile_async.run_folder import UNNAMED
@@ -270,12 +272,23 @@ def _limited(one: EndpointTime, what: str) -> bool:
 
 
 def _limit(axes: "Axes", found: Timeline, one: EndpointTime, what: str, changed: str, said: Said) -> None:
-    if what in one.limits:
-        axes.axhline(one.limits[what], color=RED, linewidth=1.2, linestyle="--", label=said("rates.limit"))
-    steps = [(step.at / 60, step.after) for step in one.steps if step.what == changed and step.after is not None]
+    changes = [step for step in one.steps if step.what == changed]
+    _named(axes, found, one.limits.get(what), [step for step in changes if step.reason == NAMED], said)
+    steps = [(step.at / 60, step.after) for step in changes if step.after is not None and step.reason != NAMED]
     if steps:
         times, levels = zip(*steps, (found.seconds / 60, steps[-1][1]), strict=True)
         axes.step(times, levels, where="post", color=RUST, linewidth=1.2, marker=".", label=said("rates.found"))
+
+
+def _named(axes: "Axes", found: Timeline, limit: float | None, anew: Sequence[Step], said: Said) -> None:
+    """The limit that the user named, of each process its own; a gap where there was none."""
+    style: dict[str, Any] = {"color": RED, "linewidth": 1.2, "linestyle": "--", "label": said("rates.limit")}
+    if anew:
+        told = [anew[0].before, *(step.after for step in anew), anew[-1].after]
+        times = [0.0, *(step.at / 60 for step in anew), found.seconds / 60]
+        axes.step(times, [math.nan if level is None else level for level in told], where="post", **style)
+    elif limit is not None:
+        axes.axhline(limit, **style)
 
 
 def _topics(topics: Topics, tongue: Tongue, said: Said) -> Draw:

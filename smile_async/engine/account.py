@@ -245,6 +245,9 @@ def read_remarks(connection: sqlite3.Connection) -> Remarks:
     return Remarks(flags, {step: (replies, int(good)) for step, replies, good in asked.fetchall()})
 
 
+NAMED = "named anew"  # the reason of a limit that the user named otherwise than for the process before
+
+
 @dataclass(frozen=True, slots=True)
 class LimitChange:
     """A limit that was changed while the run went on; `at` is the wall clock's time, `before` None: none known."""

@@ -112,6 +112,11 @@ class Lane:
         """What of two lanes with room goes first: the one with the smaller load."""
         return (self.in_flight + 1) / self.served.weight
 
+    def named(self) -> dict[str, float]:
+        """The limits that the user named, by what changes call them."""
+        in_flight = {"in-flight": float(self.quota.concurrency)} if self.quota.concurrency is not None else {}
+        return in_flight | {_label(window): window.limit for window in windows_of(self.quota, self.clock)}
+
     def wait_to_start(self, now: float) -> Wait:
         """Until there is a place, and no cooldown is on; infinite where only an answer can bring that about."""
         if self.retired:

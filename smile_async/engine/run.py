@@ -105,6 +105,7 @@ async def run(  # noqa: PLR0913 (three things, the rest by keyword)
                 before = _begin(ledger, reader, {**(notes or {}), "began": wall()}, listen)
                 first_attempt = 1 + account.last_attempt(reader)
                 gate = _gate(lanes, limits, before, reader, clock=clock, wall=wall)
+                _note_named(lanes, ledger, reader, wall())
             feed = Feed(items, task, ledger, reader, identity, threaded=threaded)
             runner = Runner(
                 task,
@@ -208,6 +209,18 @@ def _reason_of(error: BaseException, stopped: StopRun | None) -> str:
     if stopped is not None:
         return stopped.reason
     return "source" if isinstance(error, SmileError | OSError) else "internal"
+
+
+def _note_named(lanes: Sequence[Lane], ledger: Ledger, reader: sqlite3.Connection, now: float) -> None:
+    """Limits that the user named otherwise than for the process before are changes like others."""
+    before: dict[str, dict[str, float]] = account.read_meta(reader, "named_limits") or {}
+    named = {lane.name: lane.named() for lane in lanes}
+    for lane, limits in named.items():
+        was = before.get(lane, limits)
+        for what in sorted(was.keys() | limits.keys()):
+            if was.get(what) != limits.get(what):
+                ledger.write([("changes", (now, lane, what, was.get(what), limits.get(what), account.NAMED))])
+    ledger.write(meta=("named_limits", named))
 
 
 def _report(

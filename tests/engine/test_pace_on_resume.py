@@ -76,3 +76,22 @@ def test_an_attempt_is_noted_as_sent_when_it_left_not_when_it_was_admitted(tmp_p
     ask_all(tmp_path, rows(3), provider)
     noted = [sent_at for (sent_at,) in query(tmp_path, "SELECT sent_at FROM attempts ORDER BY attempt")]
     assert noted == pytest.approx([at for at, _ in provider.asked], abs=1e-4)
+
+
+def test_limits_that_are_named_anew_are_changes_and_the_same_ones_are_none(tmp_path: Path) -> None:
+    """600 a minute, then the same, then 1,200 and 50 in flight, then none: each change once, none at the first start."""
+    named: list[Limits] = [
+        Limits(requests_per_minute=600),
+        Limits(requests_per_minute=600),
+        Limits(requests_per_minute=1_200, concurrency=50),
+        Limits(),
+    ]
+    for number, limits in enumerate(named):
+        ask_all(tmp_path, rows(10 * (number + 1)), ScriptedProvider(lambda *_: replying("good")), limits=limits)
+    changes = query(tmp_path, "SELECT what, before, after FROM changes WHERE reason = 'named anew' ORDER BY rowid")
+    assert changes == [
+        ("in-flight", None, 50.0),
+        ("requests a minute", 600.0, 1_200.0),
+        ("in-flight", 50.0, None),
+        ("requests a minute", 1_200.0, None),
+    ]

@@ -109,8 +109,14 @@ function histogram({ series, label, format = count, axis = (edge) => number(edge
   });
 }
 
+// A limit that the user named otherwise than for the process before.
+function isNamed(step) {
+  return step.reason === "named anew";
+}
+
 // Something over the run's own time. `area` and `line` are values a bin; `limit` is flat, `steps` a limit that changed.
 function overTime({ found, label, height = 190, area = null, ridge = null, limit = null, steps = [], stacks = null, tell, marks = [], whole = false }) {
+  const anew = steps.filter(isNamed), rest = steps.filter((step) => !isNamed(step));
   return chart((width) => {
     const bins = found.ends.accepted.length, left = 50, per = (width - 6 - left) / Math.max(found.seconds, 1e-9);
     const x = (seconds) => left + seconds * per;
@@ -135,8 +141,9 @@ function overTime({ found, label, height = 190, area = null, ridge = null, limit
     }
     for (const [at, skipped] of found.cuts) root.append(s("g", null, s("title", null, t("rates.pause", { time: span(skipped) })), line(x(at), box.top - 6, x(at), box.bottom, "cut")));
     if (ridge) root.append(s("path", { class: "line", d: path(places.map(([from, to], at) => [(from + to) / 2, y(ridge[at])])) }));
-    if (steps.length) root.append(s("path", { class: "found", d: stairs(steps, x, (value) => Math.max(y(value), box.top - 4), width - 6, found.seconds) }));
-    if (limit !== null && close(limit)) root.append(line(box.left, y(limit), box.right, y(limit), "limit"), text(box.right, y(limit) - 6, "end", `${t("rates.limit")} ${short(limit)}`, "label halo"));
+    if (rest.length) root.append(s("path", { class: "found", d: stairs(rest, x, (value) => Math.max(y(value), box.top - 4), width - 6, found.seconds) }));
+    if (anew.length) root.append(s("path", { class: "limit", d: stairs(anew, x, (value) => Math.max(y(value), box.top - 4), width - 6, found.seconds) }));
+    else if (limit !== null && close(limit)) root.append(line(box.left, y(limit), box.right, y(limit), "limit"), text(box.right, y(limit) - 6, "end", `${t("rates.limit")} ${short(limit)}`, "label halo"));
     else if (limit !== null) root.append(text(box.right, 12, "end", t("rates.above", { limit: short(limit) }), "label"));
     for (const mark of marks) {
       const down = mark.before === null || (mark.after !== null && mark.after < mark.before), at = x(mark.at);

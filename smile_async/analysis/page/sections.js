@@ -84,16 +84,16 @@ function ratesSection() {
     const steps = minute(what), label = t("rates." + what), limit = what in one.limits ? one.limits[what] : null;
     const parts = what === "tokens" ? ["input", "output"] : [];
     const told = (at) => [[t("rates.peak"), count(one[what].peak[at])], ...parts.map((part) => [t("rates.of." + part), count(one[part].peak[at])]), [t("rates.mean"), count(one[what].mean[at])]];
-    return h("div", { class: "card" }, h("h3", null, label), legend(steps.length, limit !== null),
+    return h("div", { class: "card" }, h("h3", null, label), legend(steps, limit !== null),
       overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${count(Math.max(...one[what].peak))}`, area: one[what].mean, ridge: one[what].peak, limit, steps, marks: steps, tell: told }));
   };
   const day = (what) => {
     const kind = what.replace("-day", ""), steps = one.steps.filter((step) => step.what === `${kind} a day`), label = t("rates." + what), limit = one.limits[what] ?? null;
-    return h("div", { class: "card" }, h("h3", null, label), legend(steps.length, limit !== null, true),
+    return h("div", { class: "card" }, h("h3", null, label), legend(steps, limit !== null, true),
       overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${count(Math.max(...one.days[what]))}`, area: one.days[what], ridge: one.days[what], limit, steps, marks: steps, tell: (at) => [[t("rates.most"), count(one.days[what][at])]] }));
   };
   const flights = one.steps.filter((step) => step.what === "in-flight"), label = t("rates.in-flight");
-  const flying = h("div", { class: "card" }, h("h3", null, label), legend(flights.length, "in-flight" in one.limits, true),
+  const flying = h("div", { class: "card" }, h("h3", null, label), legend(flights, "in-flight" in one.limits, true),
     overTime({ found, label: `${label}, ${one.name}: ${t("rates.most")} ${Math.max(...one.in_flight)}`, area: one.in_flight, ridge: one.in_flight, whole: true, limit: one.limits["in-flight"] ?? null, steps: flights, marks: flights, tell: (at) => [[t("rates.most"), count(one.in_flight[at])]] }));
   const kinds = ["accepted", "rejected", "failed"], wider = coarser(found, 72), scaled = kinds.map((kind) => ({ values: wider.ends[kind].map((n) => (n * 60) / wider.width) }));
   const outcomes = h("div", { class: "card" }, h("h3", null, t("rates.ends"), found.endpoints.length > 1 && ` · ${t("rates.ends.all")}`), h("p", { class: "keyline" }, kinds.map((kind, place) => h("span", null, h("i", { class: `k-${place + 1}` }), code(kind)))),
@@ -104,7 +104,7 @@ function ratesSection() {
 }
 function legend(steps, limit, plain) {
   const part = (cls, words) => h("span", null, h("i", { class: cls }), words);
-  return h("p", { class: "keyline" }, plain ? part("k-area", t("rates.most")) : [part("", t("rates.peak")), part("k-area", t("rates.mean"))], limit && part("k-limit", t("rates.limit")), steps > 0 && part("k-found", t("rates.found")));
+  return h("p", { class: "keyline" }, plain ? part("k-area", t("rates.most")) : [part("", t("rates.peak")), part("k-area", t("rates.mean"))], (limit || steps.some(isNamed)) && part("k-limit", t("rates.limit")), !steps.every(isNamed) && part("k-found", t("rates.found")));
 }
 
 function bars(rows, cls, most) {
