@@ -250,8 +250,8 @@ async def _cancelled(desk: Desk, api: BatchApi, batch: BatchNote) -> Failure | N
         found = await api.find(batch.input_file, batch.nonce)
         if isinstance(found, Failure):
             return found
+        desk.file(batch, "requests").unlink(missing_ok=True)  # it is there, or never will be
         if not found:
-            desk.file(batch, "requests").unlink(missing_ok=True)
             await withdraw(desk.ledger, desk.reader, batch, "given back")
             return None
         batch = told(batch, found[-1])

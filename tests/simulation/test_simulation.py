@@ -39,6 +39,7 @@ KEPT = {
     28: "the file of a batch that was being written at a kill stayed, with its prompts, for good",
     3667: "a batch that was given up because half of its results could not be had left the other half, unread",
     82578: "a batch that was given up before anybody knew whether it had been made left its requests, with their prompts",
+    300577: "the same of a batch that was found at the server when it was cancelled",
     36291: "a server that allows more than is to be used was taken for a bucket that holds it",
 }
 """Seeds of the bugs that the simulation found, and what these were."""
