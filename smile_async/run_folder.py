@@ -128,7 +128,7 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         asked = _asked(reader)
         running = running or is_locked(folder)  # and again: one that starts meanwhile was not killed either
         remarks = account.read_remarks(reader)
-        since = max(now - RECENT, min(account.read_meta(reader, "began") or 0.0, now - 1.0))  # a process is its own
+        since = _counted_from(account.read_meta(reader, "began") or 0.0, now)
         requests, tokens, ended = account.read_rates(reader, since, now)
     if not running and counts.in_flight:  # of a process that was killed: nobody knows what became of them
         counts = replace(
@@ -156,6 +156,12 @@ def read_status(folder: str | Path, *, now: float | None = None) -> RunStatus:
         changes=changes,
         **asked,
     )
+
+
+def _counted_from(began: float, now: float) -> float:
+    """The wall clock's time since which rates are taken: a minute, or as long as the process has lived. One that began
+    in the future had its clock set back since."""
+    return min(began, now - 1.0) if now - RECENT < began <= now else now - RECENT
 
 
 def _asked(reader: sqlite3.Connection) -> dict[str, Any]:

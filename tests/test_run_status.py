@@ -46,6 +46,7 @@ def test_the_rate_is_that_of_the_time_that_the_process_has_lived(tmp_path: Path)
     status = read_status(tmp_path, now=1_000.0)
 
     assert (status.requests_per_minute, status.tokens_per_minute) == (20.0, 1_000.0)
+    assert read_status(tmp_path, now=984.0).requests_per_minute == 1.0, "its clock was set back: of the last minute one"
 
 
 def test_a_run_that_starts_between_the_look_at_the_lock_and_the_counts_was_not_killed(

@@ -60,7 +60,7 @@ def test_steps_during_a_run_neither_hold_it_up_nor_break_its_limits(tmp_path: Pa
                 time.sleep(1.5)  # until libfaketime has read it
                 status = smile("status", str(run), "--json")
                 assert status.code == 0, status.err
-                assert 0 <= status.told["requests_per_minute"] <= ROWS
+                assert 0 <= status.told["requests_per_minute"] <= 1.15 * RPM, "the pace, and what is caught up"
             ended = process.finish()
         stats = server.settled()
     assert ended.code == 0, ended.err

@@ -72,7 +72,8 @@ def test_a_run_stopped_for_longer_than_its_timeouts_reads_its_answers_and_pays_n
 
 def test_who_slept_does_not_burst_when_he_wakes(tmp_path: Path) -> None:
     """20 a second; after 4 s of sleep, 80 are owed. No second holds more than 1.15 times the pace (the engine's lead on
-    time lost), the quarter of a second that may go at once and one more: 20 x 1.15 + 5 + 1 = 29."""
+    time lost), the quarter of a second that may go at once and one more, and what a commit that took a tenth of a
+    second lets go together: 20 x 1.15 x 1.1 + 5 + 1 = 31."""
     rows = 300
     source, run = write_jsonl(tmp_path / "qa.jsonl", questions(rows)), tmp_path / "run"
     with simulator("--latency", "base=0.05", "--limit", "requests=1200") as server:
@@ -87,7 +88,7 @@ def test_who_slept_does_not_burst_when_he_wakes(tmp_path: Path) -> None:
     assert stats["requests"] == rows, "nothing was refused"
     sent = [at for (at,) in in_ledger(run, "SELECT sent_at FROM attempts ORDER BY sent_at")]
     assert max(after - before for before, after in pairwise(sent)) > 3.5, "it did sleep"
-    assert max(sum(start <= at < start + 1 for at in sent) for start in sent) <= 29
+    assert max(sum(start <= at < start + 1 for at in sent) for start in sent) <= 31
     _is_whole(run, rows)
 
 
